@@ -1,0 +1,165 @@
+"""The columns of a catalog, and what its file's metadata says: the contract with every reader.
+
+`docs/catalog.md` describes each column for a person; `COLUMNS` below is its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+METADATA_KEY = b"curate"
+SPLITS = ("train", "val", "test")
+SEASONS = ("winter", "spring", "summer", "autumn")
+
+
+@dataclass(frozen=True)
+class BandInfo:
+    """One band as it is stored in the shards."""
+
+    name: str
+    wavelength_nm: float | None = None  # None for radar and terrain
+    resolution_m: float = 10.0  # native, before it was brought to the chip's grid
+
+
+@dataclass(frozen=True)
+class SensorInfo:
+    """How one sensor's pixels are stored: physical value = stored × scale + offset, `nodata` apart."""
+
+    prefix: str  # column prefix: s2, s1, dem, ls
+    sensor: str  # sentinel-2-l2a, sentinel-1-rtc, ...
+    bands: tuple[BandInfo, ...]  # in stored order
+    dtype: str  # numpy name of the stored integers
+    scale: float
+    offset: float
+    nodata: int
+    unit: str  # reflectance, dB, m
+    resampling: str  # how coarser bands were brought to the chip's grid
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        return tuple(band.name for band in self.bands)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> SensorInfo:
+        return cls(**{**fields, "bands": tuple(BandInfo(**band) for band in fields["bands"])})
+
+
+@dataclass(frozen=True)
+class CatalogMeta:
+    """What the file says about itself, stored as JSON under the Parquet metadata key ``curate``."""
+
+    region: str  # slug, "eu"
+    chip_px: int
+    resolution_m: float
+    sensors: tuple[SensorInfo, ...]  # the anchor (optical) first
+    landcover: dict[int, str]  # legend: code -> class name
+    recipe: dict[str, Any]
+    recipe_hash: str
+    source: dict[str, Any]  # archive, maps, and `simulated`: true where values are not measurements
+    software: dict[str, str]
+    chips: str  # folder of the shards, relative to the catalog's folder
+    statistics: str  # JSON of band statistics, relative to the catalog's folder
+    pool_rows: int  # candidates the sample was drawn from
+    schema_version: int = SCHEMA_VERSION
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def simulated(self) -> bool:
+        return bool(self.source.get("simulated", False))
+
+    def sensor(self, prefix: str) -> SensorInfo:
+        return next(sensor for sensor in self.sensors if sensor.prefix == prefix)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> CatalogMeta:
+        sensors = tuple(SensorInfo.from_json(sensor) for sensor in fields["sensors"])
+        legend = {int(code): name for code, name in fields["landcover"].items()}
+        return cls(**{**fields, "sensors": sensors, "landcover": legend})
+
+
+BBOX = pa.struct([(side, pa.float64()) for side in ("xmin", "ymin", "xmax", "ymax")])
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+HREFS = pa.map_(pa.string(), pa.string())
+
+Column = tuple[str, pa.DataType, bool, str]  # name, type, may be null, meaning
+
+PLACE_COLUMNS: tuple[Column, ...] = (
+    ("chip_id", pa.string(), False, "Unique id: grid cell, place in the zone's chip lattice, anchor date."),
+    ("geometry", pa.binary(), False, "Chip footprint, WKB, longitude/latitude (OGC:CRS84)."),
+    ("bbox", BBOX, False, "Bounds of the footprint, degrees (GeoParquet covering column)."),
+    ("lon", pa.float64(), False, "Longitude of the chip's centre, degrees."),
+    ("lat", pa.float64(), False, "Latitude of the chip's centre, degrees."),
+    ("place", pa.string(), False, "The chip's place without a date; repeated dates share it."),
+    ("cell", pa.string(), False, "Major TOM grid cell that holds the chip's centre."),
+    ("epsg", pa.int32(), False, "UTM or UPS zone in which the chip was cut."),
+    ("transform", pa.list_(pa.float64(), 6), False, "Pixel grid as (a, b, c, d, e, f): x = a·col + b·row + c, y = d·col + e·row + f, metres."),  # noqa: E501
+    ("season", pa.string(), False, "Local season of the anchor date: winter, spring, summer, autumn."),
+)
+
+SENSOR_COLUMNS: tuple[Column, ...] = (
+    ("id", pa.string(), True, "STAC item id of the scene."),
+    ("datetime", TIMESTAMP, True, "Acquisition time, UTC; null for static layers."),
+    ("dt_hours", pa.float64(), True, "Time difference to the anchor, signed, hours; null for static layers."),
+    ("platform", pa.string(), True, "Satellite."),
+    ("orbit_state", pa.string(), True, "ascending or descending."),
+    ("relative_orbit", pa.int16(), True, "Relative orbit number (track)."),
+    ("baseline", pa.string(), True, "Processing baseline."),
+    ("offset", pa.int32(), True, "Offset in DN added to the source's numbers before scaling; null where none can apply."),  # noqa: E501
+    ("cloud_cover", pa.float32(), True, "The whole scene's cloud cover as its provider says, percent."),
+    ("hrefs", HREFS, True, "Band -> file; relative to the catalog's folder where the file lies under it."),
+    ("valid", pa.float32(), True, "Share of the chip's pixels with data in every band; null until cut."),
+    ("cloud", pa.float32(), True, "Share of cloud, cirrus and cloud shadow in the chip; null without a mask or until cut."),  # noqa: E501
+)
+
+DESCRIPTOR_COLUMNS: tuple[Column, ...] = (
+    ("lc_unmapped", pa.float32(), False, "Share of the chip the land-cover map says nothing about."),
+    ("lc_dominant", pa.int16(), True, "Land-cover code with the largest share; null where all is unmapped."),
+    ("lc_dominant_name", pa.string(), True, "Its name in the map's legend."),
+    ("koppen", pa.int8(), True, "Köppen-Geiger class, Beck et al. codes 1-30; null where the map has none."),
+    ("koppen_symbol", pa.string(), True, "Its symbol, Af to EF."),
+    ("koppen_nearest", pa.bool_(), False, "True where the class was taken from the nearest land pixel."),
+)
+
+SAMPLE_COLUMNS: tuple[Column, ...] = (
+    ("stratum", pa.string(), False, "Stratum the chip was drawn from."),
+    ("split", pa.string(), False, "train, val or test; spatially disjoint."),
+    ("weight", pa.float64(), False, "1 / inclusion probability: how many candidates the chip stands for."),
+)
+
+PIXEL_COLUMNS: tuple[Column, ...] = (
+    ("shard", pa.string(), True, "Shard that holds the pixels; null until cut."),
+    ("shard_row", pa.int32(), True, "Row within the shard; null until cut."),
+)
+
+
+def landcover_column(code: int) -> str:
+    """Name of the column that holds the area fraction of land-cover class *code*."""
+    return f"lc_{code}"
+
+
+def _fields(columns: Sequence[Column], prefix: str = "") -> list[pa.Field]:
+    return [pa.field(prefix + name, dtype, nullable=nullable) for name, dtype, nullable, _ in columns]
+
+
+def pool_schema(prefixes: Sequence[str], landcover_codes: Sequence[int]) -> pa.Schema:
+    """Columns of the pool: a candidate chip with its sources and descriptors."""
+    fields = _fields(PLACE_COLUMNS)
+    for prefix in prefixes:
+        fields += _fields(SENSOR_COLUMNS, f"{prefix}_")
+    fields += [pa.field(landcover_column(code), pa.float32(), nullable=False) for code in landcover_codes]
+    return pa.schema(fields + _fields(DESCRIPTOR_COLUMNS))
+
+
+def catalog_schema(prefixes: Sequence[str], landcover_codes: Sequence[int]) -> pa.Schema:
+    """Columns of a catalog: the pool's, then how the chip was drawn, then where its pixels are."""
+    return pa.schema(
+        [*pool_schema(prefixes, landcover_codes), *_fields(SAMPLE_COLUMNS), *_fields(PIXEL_COLUMNS)]
+    )

@@ -1,0 +1,145 @@
+"""Shards: Arrow IPC files, uncompressed, in which a chip's pixels are one fixed-size row.
+
+A memory-mapped shard is a numpy array of shape (chips, bands, rows, columns) without a copy, and pyarrow,
+polars and DuckDB open it as a table. Beside the pixels each row carries the chip's quality and the moments
+of its bands, so that the statistics of any catalog are sums over rows and cost no second look at pixels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from curate.catalog.errors import InputError
+from curate.catalog.files import append_line, atomic
+from curate.catalog.schema import METADATA_KEY, SensorInfo
+from curate.catalog.statistics import Moments
+
+MANIFEST = "manifest.jsonl"
+
+
+@dataclass(frozen=True)
+class SensorChips:
+    """The chips of one sensor in a shard, one per row."""
+
+    pixels: npt.NDArray[Any]  # (n, bands, rows, columns), stored integers
+    valid: npt.NDArray[np.float32]  # (n,) share of pixels with data in every band
+    cloud: npt.NDArray[np.float32]  # (n,) share of cloud and shadow, NaN where there is no mask
+
+
+@dataclass(frozen=True)
+class ManifestEntry:
+    """What became of one planned shard: its chips are in `shard`, or were rejected for a reason."""
+
+    plan: str  # name of the plan the shard was made from
+    shard: str | None  # file name; None where every chip was rejected
+    chips: tuple[str, ...]
+    rejected: tuple[tuple[str, str, str], ...]  # chip id, reason, detail
+    digest: str | None  # BLAKE2b-128 of the file
+
+
+def shard_schema(sensors: Sequence[SensorInfo], chip_px: int) -> pa.Schema:
+    """Arrow schema of a shard for *sensors* and square chips of *chip_px* pixels."""
+    fields = [pa.field("chip_id", pa.string(), nullable=False)]
+    for sensor in sensors:
+        bands, prefix = len(sensor.bands), sensor.prefix
+        values = pa.from_numpy_dtype(np.dtype(sensor.dtype))
+        fields += [
+            pa.field(prefix, pa.list_(values, bands * chip_px * chip_px), nullable=False),
+            pa.field(f"{prefix}_valid", pa.float32(), nullable=False),
+            pa.field(f"{prefix}_cloud", pa.float32()),
+            pa.field(f"{prefix}_count", pa.list_(pa.int64(), bands), nullable=False),
+            pa.field(f"{prefix}_mean", pa.list_(pa.float64(), bands), nullable=False),
+            pa.field(f"{prefix}_m2", pa.list_(pa.float64(), bands), nullable=False),
+        ]
+    return pa.schema(fields)
+
+
+def write_shard(
+    path: Path, sensors: Sequence[SensorInfo], chip_ids: Sequence[str], chips: Mapping[str, SensorChips]
+) -> None:
+    """Write one shard atomically; moments are computed here, in physical units, over valid pixels."""
+    chip_px = chips[sensors[0].prefix].pixels.shape[-1]
+    columns: list[pa.Array] = [pa.array(chip_ids, pa.string())]
+    for sensor in sensors:
+        stored = chips[sensor.prefix]
+        moments = Moments.of_chips(stored.pixels, sensor)
+        columns += [
+            _rows(stored.pixels),
+            pa.array(stored.valid, pa.float32()),
+            pa.array(stored.cloud, pa.float32(), from_pandas=True),
+            _rows(moments.count),
+            _rows(moments.mean),
+            _rows(moments.m2),
+        ]
+    schema = shard_schema(sensors, chip_px).with_metadata(
+        {METADATA_KEY: json.dumps({"chip_px": chip_px, "sensors": [asdict(s) for s in sensors]}).encode()}
+    )
+    batch = pa.record_batch(columns, schema=schema)
+    with atomic(path) as part, pa.ipc.new_file(str(part), schema) as writer:
+        writer.write_batch(batch)
+
+
+def _rows(values: npt.NDArray[Any]) -> pa.Array:
+    flat = np.ascontiguousarray(values).reshape(len(values), -1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1])
+
+
+@lru_cache(maxsize=256)
+def open_shard(path: Path) -> pa.RecordBatch:
+    """The one record batch of a shard, memory-mapped.
+
+    Raises:
+        InputError: the shard is missing or cannot be read.
+    """
+    try:
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_file(source).get_batch(0)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(
+            f"Shard {path} cannot be read", str(error), "Cut it again with: curate cut"
+        ) from error
+
+
+def pixels(shard: pa.RecordBatch, prefix: str, bands: int, chip_px: int) -> npt.NDArray[Any]:
+    """Stored integers of one sensor as a read-only view of shape (n, bands, chip_px, chip_px)."""
+    values: npt.NDArray[Any] = shard.column(prefix).flatten().to_numpy(zero_copy_only=True)
+    return values.reshape(shard.num_rows, bands, chip_px, chip_px)
+
+
+def moments(shard: pa.RecordBatch, prefix: str) -> Moments:
+    """Per-chip moments of one sensor, each field of shape (n, bands)."""
+    count, mean, m2 = (
+        shard.column(f"{prefix}_{name}").flatten().to_numpy().reshape(shard.num_rows, -1)
+        for name in ("count", "mean", "m2")
+    )
+    return Moments(count, mean, m2)
+
+
+def record(folder: Path, entry: ManifestEntry) -> None:
+    """Append *entry* to the folder's manifest; call it after the shard has its final name."""
+    append_line(folder / MANIFEST, json.dumps(asdict(entry), sort_keys=True))
+
+
+def read_manifest(folder: Path) -> list[ManifestEntry]:
+    """Entries of the folder's manifest, oldest first; a line torn by a kill is passed over."""
+    path = folder / MANIFEST
+    entries: list[ManifestEntry] = []
+    if not path.exists():
+        return entries
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            fields = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        rejected = tuple((chip, reason, detail) for chip, reason, detail in fields["rejected"])
+        entries.append(ManifestEntry(**{**fields, "chips": tuple(fields["chips"]), "rejected": rejected}))
+    return entries
