@@ -43,7 +43,9 @@ class Budget(str):
                 return min(pool_rows, max(1, round(pool_rows * percent / 100)))
             raise self._error("a share lies over 0% and up to 100%")
         if count := self._COUNT.fullmatch(text):
-            number = float(count["number"].replace("_", "")) * {"": 1, "k": 1e3, "m": 1e6}[count["unit"].lower()]
+            number = (
+                float(count["number"].replace("_", "")) * {"": 1, "k": 1e3, "m": 1e6}[count["unit"].lower()]
+            )
             if number >= 1 and number == int(number):
                 return int(number)
             raise self._error("a count is a whole number of at least 1")
@@ -149,7 +151,7 @@ class Recipe(Section):
 
     region: str = "europe"
     archive: str = "simulated"
-    sites: int = Field(18, ge=1)  # of the simulated archive
+    sites: int = Field(20, ge=1)  # of the simulated archive
     archive_seed: int = Field(0, ge=0)  # of the simulated archive
     period: Period = Period()
     chips: Chips = Chips()

@@ -17,7 +17,8 @@ class InputError(Exception):
         super().__init__(what, why, do)
 
     def __str__(self) -> str:
-        return " ".join(part.rstrip(". ") + "." for part in (self.what, self.why, self.do) if part)
+        said = ": ".join(part.rstrip(". ") for part in (self.what, self.why) if part)
+        return ". ".join(part.rstrip(". ") for part in (said, self.do) if part) + "."
 
 
 class RunError(Exception):

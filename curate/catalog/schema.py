@@ -100,7 +100,12 @@ PLACE_COLUMNS: tuple[Column, ...] = (
     ("place", pa.string(), False, "The chip's place without a date; repeated dates share it."),
     ("cell", pa.string(), False, "Major TOM grid cell that holds the chip's centre."),
     ("epsg", pa.int32(), False, "UTM or UPS zone in which the chip was cut."),
-    ("transform", pa.list_(pa.float64(), 6), False, "Pixel grid as (a, b, c, d, e, f): x = a·col + b·row + c, y = d·col + e·row + f, metres."),  # noqa: E501
+    (
+        "transform",
+        pa.list_(pa.float64(), 6),
+        False,
+        "Pixel grid as (a, b, c, d, e, f): x = a·col + b·row + c, y = d·col + e·row + f, metres.",
+    ),
     ("season", pa.string(), False, "Local season of the anchor date: winter, spring, summer, autumn."),
 )
 
@@ -112,11 +117,24 @@ SENSOR_COLUMNS: tuple[Column, ...] = (
     ("orbit_state", pa.string(), True, "ascending or descending."),
     ("relative_orbit", pa.int16(), True, "Relative orbit number (track)."),
     ("baseline", pa.string(), True, "Processing baseline."),
-    ("offset", pa.int32(), True, "Offset in DN added to the source's numbers before scaling; null where none can apply."),  # noqa: E501
+    (
+        "offset",
+        pa.int32(),
+        True,
+        "Offset in DN added to the source's numbers before scaling; null where none can apply.",
+    ),
     ("cloud_cover", pa.float32(), True, "The whole scene's cloud cover as its provider says, percent."),
+)
+
+SENSOR_PIXEL_COLUMNS: tuple[Column, ...] = (
     ("hrefs", HREFS, True, "Band -> file; relative to the catalog's folder where the file lies under it."),
     ("valid", pa.float32(), True, "Share of the chip's pixels with data in every band; null until cut."),
-    ("cloud", pa.float32(), True, "Share of cloud, cirrus and cloud shadow in the chip; null without a mask or until cut."),  # noqa: E501
+    (
+        "cloud",
+        pa.float32(),
+        True,
+        "Share of cloud, cirrus and cloud shadow in the chip; null without a mask or until cut.",
+    ),
 )
 
 DESCRIPTOR_COLUMNS: tuple[Column, ...] = (
@@ -160,6 +178,7 @@ def pool_schema(prefixes: Sequence[str], landcover_codes: Sequence[int]) -> pa.S
 
 def catalog_schema(prefixes: Sequence[str], landcover_codes: Sequence[int]) -> pa.Schema:
     """Columns of a catalog: the pool's, then how the chip was drawn, then where its pixels are."""
-    return pa.schema(
-        [*pool_schema(prefixes, landcover_codes), *_fields(SAMPLE_COLUMNS), *_fields(PIXEL_COLUMNS)]
-    )
+    fields = [*pool_schema(prefixes, landcover_codes), *_fields(SAMPLE_COLUMNS)]
+    for prefix in prefixes:
+        fields += _fields(SENSOR_PIXEL_COLUMNS, f"{prefix}_")
+    return pa.schema(fields + _fields(PIXEL_COLUMNS))

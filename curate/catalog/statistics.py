@@ -88,8 +88,14 @@ def read_statistics(path: Path) -> dict[str, BandStatistics]:
     Raises:
         OSError: the file is absent.
     """
-    loaded = json.loads(path.read_text(encoding="utf-8"))
+    loaded: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return {
-        prefix: BandStatistics(**{k: v if k == "unit" else tuple(v) for k, v in fields.items()})
+        prefix: BandStatistics(
+            bands=tuple(fields["bands"]),
+            unit=fields["unit"],
+            count=tuple(fields["count"]),
+            mean=tuple(fields["mean"]),
+            std=tuple(fields["std"]),
+        )
         for prefix, fields in loaded.items()
     }

@@ -1,0 +1,264 @@
+"""From the pool to a catalog with pixels: draw, cut, and draw again in place of what was refused.
+
+A chip's pixels decide whether it may stay, and they are read only for chips that were drawn. So a draw is cut,
+the refused chips leave the pool, and the draw is made again, until nothing drawn is refused: the next candidates
+of the same strata take the empty seats. The rounds always start from the whole pool and refuse only what an
+earlier round has drawn, so that the result depends on the recipe alone, not on what had been cut before.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate import __version__
+from curate.catalog import shards
+from curate.catalog.geoparquet import write_geoparquet
+from curate.catalog.schema import CatalogMeta, SensorInfo, catalog_schema
+from curate.catalog.statistics import BandStatistics, Moments, write_statistics
+from curate.console import say
+from curate.engine import Engine
+from curate.pixels.plan import Known, chip_keys, chips_key, plan, read_known
+from curate.recipe import Budget, Recipe
+from curate.sampling import Draw, draw
+from curate.sensors import sensor as sensor_named
+from curate.summary import add
+from curate.workspace import Workspace, read_table
+
+SOFTWARE = ("numpy", "pyarrow", "rasterio", "shapely", "pyproj")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A settled draw: chips of the pool in seat order, and what is known of their pixels."""
+
+    draw: Draw
+    candidates: pa.Table  # the pool without the refused chips; `draw.rows` points into it
+    chips: pa.Table  # rows of the pool, in seat order
+    keys: pa.Array
+    refused: dict[str, int]  # reason -> chips refused after their pixels were read
+    rounds: int
+
+
+def sensors_of(recipe: Recipe) -> tuple[SensorInfo, ...]:
+    """How the recipe's sensors are stored, the anchor first."""
+    return tuple(
+        sensor_named(name).stored_info(bands_of(recipe, name), recipe.pixels.resampling)
+        for name in recipe.sensors.all
+    )
+
+
+def bands_of(recipe: Recipe, name: str) -> tuple[str, ...]:
+    """Bands of sensor *name* that the recipe asks for."""
+    every = tuple(band.name for band in sensor_named(name).bands)
+    wanted = recipe.sensors.bands.get(name, every)
+    return tuple(band for band in every if band in wanted)  # in the sensor's order, whatever the recipe's
+
+
+def settle(pool: pa.Table, recipe: Recipe, workspace: Workspace, engine: Engine, *, cut: bool) -> Drawn:
+    """Draw from *pool*, cut what has no pixels yet if *cut*, and repeat until no drawn chip is refused."""
+    sensors = sensors_of(recipe)
+    prefixes = [info.prefix for info in sensors]
+    folder = workspace.chips(chips_key(recipe, sensors))
+    budget = Budget(recipe.sampling.budget).of(pool.num_rows)
+    keys = chip_keys(pool, prefixes)
+    excluded = np.zeros(pool.num_rows, bool)
+    known = read_known(folder, prefixes)
+    refused: dict[str, int] = {}
+    rounds = 0
+    while True:
+        rounds += 1
+        left = np.flatnonzero(~excluded)
+        candidates = pool.take(pa.array(left)) if rounds > 1 else pool
+        drawn = draw(candidates, recipe.sampling, budget)
+        rows = left[drawn.rows]
+        chosen_keys = keys.take(pa.array(rows))
+        unknown = (known.locate(chosen_keys) < 0) & ~known.refused(chosen_keys)
+        if cut and unknown.any():
+            missing = rows[unknown]
+            _cut(
+                pool.take(pa.array(missing)), keys.take(pa.array(missing)), sensors, recipe, workspace, engine
+            )
+            known = read_known(folder, prefixes)
+        bad = known.refused(chosen_keys)
+        if not bad.any():
+            break
+        for key in chosen_keys.filter(pa.array(bad)).to_pylist():
+            refused[known.rejected[key]] = refused.get(known.rejected[key], 0) + 1
+        excluded[rows[bad]] = True
+    return Drawn(drawn, candidates, pool.take(pa.array(rows)), chosen_keys, add(refused, {}), rounds)
+
+
+def _cut(
+    rows: pa.Table,
+    keys: pa.Array,
+    sensors: Sequence[SensorInfo],
+    recipe: Recipe,
+    workspace: Workspace,
+    engine: Engine,
+) -> None:
+    """Cut *rows* in planned shards; those that are in the manifest already are passed over."""
+    from curate.pixels.cutting import cut
+
+    folder = workspace.chips(chips_key(recipe, sensors))
+    folder.mkdir(parents=True, exist_ok=True)
+    planned = plan(folder, rows, keys, sensors[0].prefix, recipe.pixels.shard_chips)
+    tasks = _Tasks(rows, keys, sensors, recipe, workspace, folder)
+    for _, entry in engine.map(cut, [tasks.task(name, position) for name, position in planned], "cut"):
+        shards.record(folder, entry)
+
+
+class _Tasks:
+    """Makes the tasks of a plan from the rows to be cut and the table of scenes."""
+
+    def __init__(
+        self,
+        rows: pa.Table,
+        keys: pa.Array,
+        sensors: Sequence[SensorInfo],
+        recipe: Recipe,
+        workspace: Workspace,
+        folder: Path,
+    ) -> None:
+        self.rows, self.keys, self.sensors = rows, keys, tuple(sensors)
+        self.recipe, self.folder = recipe, folder
+        self.assets = scene_assets(workspace)
+
+    def task(self, name: str, position: npt.NDArray[np.int64]) -> Any:
+        """The shard *name* with the rows at *position*."""
+        from curate.pixels.cutting import Asset, ShardTask
+
+        part = self.rows.take(pa.array(position))
+        transform = part["transform"].to_pylist()
+        scenes = {info.prefix: tuple(part[f"{info.prefix}_id"].to_pylist()) for info in self.sensors}
+        assets = {
+            info.prefix: {
+                scene: {band: Asset(**fields) for band, fields in self.assets[info.sensor, scene].items()}
+                for scene in set(scenes[info.prefix])
+            }
+            for info in self.sensors
+        }
+        return ShardTask(
+            name=name,
+            folder=self.folder,
+            keys=tuple(self.keys.take(pa.array(position)).to_pylist()),
+            chip_ids=tuple(part["chip_id"].to_pylist()),
+            grid=tuple(
+                (epsg, t[2], t[5]) for epsg, t in zip(part["epsg"].to_pylist(), transform, strict=True)
+            ),
+            chip_px=self.recipe.chips.size_px,
+            resolution_m=self.recipe.chips.resolution_m,
+            sensors=self.sensors,
+            scenes=scenes,
+            assets=assets,
+            pixels=self.recipe.pixels,
+        )
+
+
+def scene_assets(workspace: Workspace) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+    """Assets by sensor and scene id, then band: href, scale, offset, nodata and unit."""
+    table = read_table(workspace.scenes, ["sensor", "id", "assets"])
+    result: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in table.to_pylist():
+        assets = {asset.pop("band"): asset for asset in row["assets"]}
+        for asset in assets.values():
+            asset["href"] = workspace.absolute(asset["href"])
+        result[row["sensor"], row["id"]] = assets
+    return result
+
+
+def write_catalog(
+    drawn: Drawn,
+    pool_rows: int,
+    recipe: Recipe,
+    source: dict[str, Any],
+    workspace: Workspace,
+    notes: dict[str, Any],
+) -> int:
+    """Write the catalog and its statistics; returns how many of its chips have pixels."""
+    sensors = sensors_of(recipe)
+    prefixes = [info.prefix for info in sensors]
+    folder = workspace.chips(chips_key(recipe, sensors))
+    known = read_known(folder, prefixes)
+    where = known.locate(drawn.keys)
+    columns = {name: drawn.chips[name] for name in drawn.chips.column_names}
+    columns |= {"stratum": drawn.draw.stratum, "split": drawn.draw.split, "weight": drawn.draw.weight}
+    columns |= _pixel_columns(known, where, prefixes)
+    hrefs = _hrefs(workspace)
+    for info in sensors:
+        ids = drawn.chips[f"{info.prefix}_id"].to_pylist()
+        columns[f"{info.prefix}_hrefs"] = [hrefs[info.sensor, scene] for scene in ids]
+    legend = {int(code): name for code, name in source["legend"].items()}
+    schema = catalog_schema(prefixes, list(legend))
+    table = pa.Table.from_arrays([_cast(columns[field.name], field.type) for field in schema], schema=schema)
+    meta = CatalogMeta(
+        region=workspace.slug,
+        chip_px=recipe.chips.size_px,
+        resolution_m=recipe.chips.resolution_m,
+        sensors=sensors,
+        landcover=legend,
+        recipe=recipe.model_dump(mode="json"),
+        recipe_hash=recipe.hash,
+        source={key: value for key, value in source.items() if key != "legend"},
+        software={"curate": __version__, "python": platform.python_version()}
+        | {n: version(n) for n in SOFTWARE},
+        chips=folder.relative_to(workspace.root).as_posix(),
+        statistics=workspace.statistics.relative_to(workspace.root).as_posix(),
+        pool_rows=pool_rows,
+        notes=notes,
+    )
+    cut = int((where >= 0).sum())
+    if cut:
+        write_statistics(workspace.statistics, _statistics(table, folder, sensors))
+    write_geoparquet(table, workspace.catalog, meta.to_json())
+    return cut
+
+
+def _pixel_columns(known: Known, where: npt.NDArray[np.int64], prefixes: list[str]) -> dict[str, Any]:
+    index = pa.array(where, mask=where < 0)
+    names = ["shard", "shard_row", *(f"{p}_{name}" for p in prefixes for name in ("valid", "cloud"))]
+    return {name: known.pixels[name].take(index) for name in names}
+
+
+def _hrefs(workspace: Workspace) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    return {
+        scene: [(band, workspace.relative(asset["href"])) for band, asset in assets.items()]
+        for scene, assets in scene_assets(workspace).items()
+    }
+
+
+def _cast(values: Any, dtype: pa.DataType) -> pa.Array:
+    if isinstance(values, pa.ChunkedArray):
+        return values.combine_chunks().cast(dtype)
+    return pa.array(values, dtype)
+
+
+def _statistics(table: pa.Table, folder: Path, sensors: Sequence[SensorInfo]) -> dict[str, BandStatistics]:
+    """Statistics of the training split's chips, from the moments in their shards."""
+    train = table.filter(pc.and_(pc.equal(table["split"], "train"), pc.is_valid(table["shard"])))
+    if not train.num_rows:
+        say("No chip of the training split has pixels; statistics are those of all splits.")
+        train = table.filter(pc.is_valid(table["shard"]))
+    by_shard = train.select(["shard", "shard_row"]).sort_by(
+        [("shard", "ascending"), ("shard_row", "ascending")]
+    )
+    names, rows = by_shard["shard"].to_numpy(), by_shard["shard_row"].to_numpy()
+    parts: dict[str, list[Moments]] = {info.prefix: [] for info in sensors}
+    for group in np.split(np.arange(len(rows)), np.flatnonzero(names[1:] != names[:-1]) + 1):
+        batch = shards.open_shard(folder / names[group[0]])
+        for info in sensors:
+            every = shards.moments(batch, info.prefix)
+            pick = rows[group]
+            parts[info.prefix].append(Moments(every.count[pick], every.mean[pick], every.m2[pick]))
+    return {
+        info.prefix: BandStatistics.of(info, Moments.stack(parts[info.prefix]).merged()) for info in sensors
+    }

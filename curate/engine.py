@@ -1,0 +1,108 @@
+"""Dask: a local cluster that starts by itself when there is work, or the address of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from curate.catalog.errors import InputError
+from curate.console import progress
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_AHEAD = 4  # tasks per worker handed to the scheduler beyond those running: graphs stay small
+
+
+class Engine:
+    """Runs a plain function over many tasks, each of them minutes of work rather than milliseconds.
+
+    Args:
+        workers: local processes of one thread each; 1 runs everything in this process; None takes the CPUs.
+        scheduler: address of a running Dask scheduler, ``tcp://host:8786``; overrides *workers*.
+    """
+
+    def __init__(self, workers: int | None = None, scheduler: str | None = None) -> None:
+        self.workers = workers or os.cpu_count() or 1
+        self.scheduler = scheduler
+        self._client: Any = None
+
+    def map(
+        self, function: Callable[[Item], Result], tasks: Sequence[Item], label: str
+    ) -> Iterator[tuple[int, Result]]:
+        """Results with the positions of their tasks, in the order in which they are done, under a progress bar.
+
+        A task that raises ends the run; what is under way is dropped.
+        """
+        with progress(label, len(tasks)) as advance:
+            for done in self._run(function, tasks):
+                advance()
+                yield done
+
+    def _run(self, function: Callable[[Item], Result], tasks: Sequence[Item]) -> Iterator[tuple[int, Result]]:
+        if self.scheduler is None and (self.workers == 1 or len(tasks) <= 1):
+            yield from ((i, function(task)) for i, task in enumerate(tasks))
+            return
+        from distributed import as_completed
+
+        client = self.client()
+        window = _AHEAD * max(1, sum(client.nthreads().values()))
+        waiting = iter(enumerate(tasks))
+        positions: dict[Any, int] = {}
+
+        def submit() -> Any:
+            for i, task in waiting:
+                future = client.submit(function, task, pure=False)
+                positions[future] = i
+                return future
+            return None
+
+        running = as_completed([f for f in (submit() for _ in range(min(window, len(tasks)))) if f])
+        for future in running:
+            result = future.result()
+            following = submit()
+            if following is not None:
+                running.add(following)
+            yield positions.pop(future), result
+
+    def client(self) -> Any:
+        """The Dask client, started on first use."""
+        if self._client is None:
+            import dask
+            from distributed import Client, LocalCluster
+
+            if self.scheduler is not None:
+                try:
+                    self._client = Client(self.scheduler, timeout="10s")
+                except OSError as error:
+                    raise InputError(
+                        f"No Dask scheduler answers at {self.scheduler}", str(error), "Check --scheduler"
+                    ) from error
+            else:
+                with dask.config.set({"distributed.logging.distributed": "error"}):
+                    cluster = LocalCluster(
+                        n_workers=self.workers, threads_per_worker=1, processes=True, dashboard_address=None
+                    )
+                    self._client = Client(cluster)
+        return self._client
+
+    def close(self) -> None:
+        """Stop what was started; a cluster given by address goes on."""
+        if self._client is not None:
+            cluster = self._client.cluster if self.scheduler is None else None
+            self._client.close()
+            if cluster is not None:
+                cluster.close()
+            self._client = None
+
+
+@contextmanager
+def engine(workers: int | None = None, scheduler: str | None = None) -> Iterator[Engine]:
+    """An `Engine` that is closed at the end of the block."""
+    running = Engine(workers, scheduler)
+    try:
+        yield running
+    finally:
+        running.close()

@@ -1,0 +1,151 @@
+"""Cut planned shards: every band of a scene is opened once for all of the shard's chips in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rasterio.errors import RasterioError
+
+from curate.catalog import shards
+from curate.catalog.errors import InputError
+from curate.catalog.files import digest
+from curate.catalog.schema import SensorInfo
+from curate.catalog.shards import ManifestEntry, SensorChips
+from curate.pixels.quality import Quality, assess, refuse
+from curate.pixels.windows import ChipGrid, read_band
+from curate.radiometry import to_decibel
+from curate.recipe import Pixels
+from curate.sensors import Sensor, sensor
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One band of one scene: value = DN × scale + offset, in *unit*."""
+
+    href: str
+    scale: float
+    offset: float
+    nodata: float | None
+    unit: str
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """A shard to be cut: chips in the order of its rows, and for each sensor the scene of each chip."""
+
+    name: str
+    folder: Path
+    keys: tuple[str, ...]  # chip id and sources, unique
+    chip_ids: tuple[str, ...]
+    grid: tuple[tuple[int, float, float], ...]  # epsg, left, top of each chip
+    chip_px: int
+    resolution_m: float
+    sensors: tuple[SensorInfo, ...]
+    scenes: dict[str, tuple[str, ...]]  # sensor prefix -> scene id of each chip
+    assets: dict[str, dict[str, dict[str, Asset]]]  # sensor prefix -> scene id -> band -> asset
+    pixels: Pixels
+
+
+@dataclass
+class _Cut:
+    """Chips of one sensor while they are being cut."""
+
+    stored: npt.NDArray[Any]
+    quality: Quality
+    reasons: list[tuple[str, str] | None]  # reason and detail of each refused chip
+
+
+def cut(task: ShardTask) -> ManifestEntry:
+    """Cut one shard, write it, and say what became of each chip."""
+    cuts = {info.prefix: _cut_sensor(task, info) for info in task.sensors}
+    refused = [
+        next((cut.reasons[i] for cut in cuts.values() if cut.reasons[i] is not None), None)
+        for i in range(len(task.keys))
+    ]
+    kept = np.array([reason is None for reason in refused])
+    rejected = tuple((key, *why) for key, why in zip(task.keys, refused, strict=True) if why is not None)
+    if not kept.any():
+        return ManifestEntry(task.name, None, (), rejected, None)
+    path = task.folder / f"{task.name}.arrow"
+    chips = {
+        prefix: SensorChips(cut.stored[kept], cut.quality.valid[kept], cut.quality.cloud[kept])
+        for prefix, cut in cuts.items()
+    }
+    ids = [chip for chip, keep in zip(task.chip_ids, kept, strict=True) if keep]
+    shards.write_shard(path, task.sensors, ids, chips)
+    keys = tuple(key for key, keep in zip(task.keys, kept, strict=True) if keep)
+    return ManifestEntry(task.name, path.name, keys, rejected, digest(path))
+
+
+def _cut_sensor(task: ShardTask, info: SensorInfo) -> _Cut:
+    chips, what = len(task.keys), sensor(info.sensor)
+    shape = (chips, len(info.bands), task.chip_px, task.chip_px)
+    result = _Cut(
+        np.full(shape, info.nodata, info.dtype),
+        Quality(np.zeros(chips, np.float32), np.full(chips, np.nan, np.float32)),
+        [None] * chips,
+    )
+    for rows, grid, scene in _by_scene(task, info.prefix):
+        assets = task.assets[info.prefix][scene]
+        try:
+            values, mask = _read(assets, info, what, grid, task.pixels.resampling)
+        except (InputError, RasterioError, OSError, ValueError) as error:  # costs the scene's own chips only
+            detail = f"{scene}: {' '.join(str(error).split())}"
+            for row in rows:
+                result.reasons[row] = (f"{info.prefix}: scene unreadable", detail)
+            continue
+        quality = assess(values, mask, what)
+        result.stored[rows] = stored(values, info, what)
+        result.quality.valid[rows], result.quality.cloud[rows] = quality.valid, quality.cloud
+        limits = task.pixels.min_valid, task.pixels.max_cloud
+        for row, reason in zip(rows, refuse(quality, values, what, *limits), strict=True):
+            result.reasons[row] = None if reason is None else (reason, scene)
+    return result
+
+
+def _by_scene(task: ShardTask, prefix: str) -> Iterator[tuple[npt.NDArray[np.int64], ChipGrid, str]]:
+    """Rows of the shard that one scene serves in one zone, from top to bottom and left to right."""
+    epsg = np.array([grid[0] for grid in task.grid])
+    left, top = np.array([grid[1] for grid in task.grid]), np.array([grid[2] for grid in task.grid])
+    scenes = np.array(task.scenes[prefix])
+    for scene in np.unique(scenes):
+        for zone in np.unique(epsg[scenes == scene]):
+            rows = np.flatnonzero((scenes == scene) & (epsg == zone))
+            rows = rows[np.lexsort((left[rows], -top[rows]))]
+            yield (
+                rows,
+                ChipGrid(int(zone), task.chip_px, task.resolution_m, left[rows], top[rows]),
+                str(scene),
+            )
+
+
+def _read(
+    assets: dict[str, Asset], info: SensorInfo, what: Sensor, grid: ChipGrid, resampling: str
+) -> tuple[Floats, Floats | None]:
+    """Physical values (chips, bands, rows, columns) and the mask's codes, or None."""
+    bands = [
+        _physical(read_band(a.href, a.nodata, grid, resampling), a)
+        for a in (assets[band.name] for band in info.bands)
+    ]
+    mask = assets.get(what.mask.name) if what.mask else None
+    codes = read_band(mask.href, mask.nodata, grid, "nearest") if mask else None
+    return np.stack(bands, axis=1), codes
+
+
+def _physical(numbers: Floats, asset: Asset) -> Floats:
+    values = numbers * asset.scale + asset.offset
+    return to_decibel(values, asset.unit) if asset.unit in ("dB", "power", "amplitude") else values
+
+
+def stored(values: Floats, info: SensorInfo, what: Sensor) -> npt.NDArray[Any]:
+    """Physical values as the integers kept in shards; NaN becomes nodata, the rest is clipped to what fits."""
+    limits = np.iinfo(info.dtype)
+    scaled = np.clip(np.rint((values - info.offset) / info.scale), what.stored.lowest, limits.max)
+    return np.where(np.isnan(values), info.nodata, scaled).astype(info.dtype)

@@ -1,0 +1,128 @@
+"""Which chips go into which shards, and what has become of them so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curate.catalog import shards
+from curate.catalog.files import atomic, sweep
+from curate.catalog.schema import SensorInfo
+from curate.recipe import Recipe, stable_hash
+
+PLAN = "plan.parquet"
+
+
+def chips_key(recipe: Recipe, sensors: Sequence[SensorInfo]) -> str:
+    """Names the folder of shards: all that decides a chip's stored pixels but its place and its scenes."""
+    bands = [[s.sensor, s.band_names, s.dtype, s.scale] for s in sensors]
+    quality = recipe.pixels.model_dump(mode="json", exclude={"shard_chips"})
+    return stable_hash([bands, quality, recipe.chips.size_px, recipe.chips.resolution_m])
+
+
+def chip_keys(rows: pa.Table, prefixes: Sequence[str]) -> pa.Array:
+    """Chip id and sources, unique: a chip that is paired with another scene is another chip to cut."""
+    sources = pc.binary_join_element_wise(*(rows[f"{prefix}_id"] for prefix in prefixes), "\n")
+    codes = sources.combine_chunks().dictionary_encode()
+    names = np.array([f"@{stable_hash(text)}" for text in codes.dictionary.to_pylist()])
+    tail = names[codes.indices.to_numpy()] if len(names) else np.zeros(0, "U17")
+    return pc.binary_join_element_wise(rows["chip_id"], pa.array(tail, pa.string()), "").combine_chunks()
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of chips: where their pixels are, or why they were refused."""
+
+    pixels: pa.Table  # key, shard, shard_row, then valid and cloud of each sensor
+    rejected: dict[str, str]  # key -> reason
+
+    def locate(self, keys: pa.Array) -> npt.NDArray[np.int64]:
+        """Row in `pixels` of each key, -1 where there are none."""
+        found = pc.index_in(keys, self.pixels["key"].combine_chunks())
+        rows: npt.NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64)
+        return rows
+
+    def refused(self, keys: pa.Array) -> npt.NDArray[np.bool_]:
+        """Whether each key was refused."""
+        found = pc.is_in(keys, pa.array(list(self.rejected), pa.string()))
+        refused: npt.NDArray[np.bool_] = found.to_numpy(zero_copy_only=False)
+        return refused
+
+
+def read_known(folder: Path, prefixes: Sequence[str]) -> Known:
+    """Read the manifest of *folder* and the quality columns of its shards; missing shards count as not cut."""
+    parts: list[dict[str, Any]] = []
+    rejected: dict[str, str] = {}
+    for entry in shards.read_manifest(folder):
+        rejected |= {key: reason for key, reason, _ in entry.rejected}
+        if entry.shard is None or not (folder / entry.shard).exists():
+            continue
+        batch = shards.open_shard(folder / entry.shard)
+        part: dict[str, Any] = {
+            "key": pa.array(entry.chips, pa.string()),
+            "shard": pa.array([entry.shard] * len(entry.chips), pa.string()),
+            "shard_row": pa.array(range(len(entry.chips)), pa.int32()),
+        }
+        for prefix in prefixes:
+            part |= {f"{prefix}_{name}": batch.column(f"{prefix}_{name}") for name in ("valid", "cloud")}
+        parts.append(part)
+    schema = pa.schema([("key", pa.string()), ("shard", pa.string()), ("shard_row", pa.int32())])
+    for prefix in prefixes:
+        for name in ("valid", "cloud"):
+            schema = schema.append(pa.field(f"{prefix}_{name}", pa.float32()))
+    tables = [pa.Table.from_pydict(part, schema=schema) for part in parts]
+    return Known(pa.concat_tables(tables) if tables else schema.empty_table(), rejected)
+
+
+def plan(
+    folder: Path, rows: pa.Table, keys: pa.Array, anchor: str, per_shard: int
+) -> list[tuple[str, npt.NDArray[np.int64]]]:
+    """Shards to cut for *rows*: names, and positions in *rows*.
+
+    The plan is written before the first shard is cut, under a name made of the chips wanted, so that a run that
+    was killed is continued with the same shards. Neighbours share a shard, in the order in which a scene's blocks lie.
+    """
+    name = stable_hash(sorted(keys.to_pylist()))
+    stored = _read_plan(folder, name)
+    if stored is None:
+        left, top = (_corner(rows, i) for i in (2, 5))
+        by = [_ranks(rows[column]) for column in ("epsg", "cell", f"{anchor}_id")]
+        order = np.lexsort((left, -top, *reversed(by)))
+        shard = np.arange(len(order)) // per_shard
+        stored = pa.table({"key": keys.take(pa.array(order)), "shard": pa.array(shard)})
+        with atomic(folder / PLAN) as part:
+            pq.write_table(stored.replace_schema_metadata({b"plan": name.encode()}), part)
+        sweep(folder)
+    position = pc.index_in(stored["key"].combine_chunks(), keys).to_numpy()
+    number = stored["shard"].to_numpy()
+    groups = np.split(position, np.flatnonzero(np.diff(number)) + 1)
+    return [
+        (f"shard-{stable_hash(keys.take(pa.array(group)).to_pylist())}", group.astype(np.int64))
+        for group in groups
+    ]
+
+
+def _read_plan(folder: Path, name: str) -> pa.Table | None:
+    path = folder / PLAN
+    if not path.exists():
+        return None
+    table = pq.read_table(path)
+    return table if (table.schema.metadata or {}).get(b"plan") == name.encode() else None
+
+
+def _corner(rows: pa.Table, i: int) -> npt.NDArray[np.float64]:
+    flat: npt.NDArray[np.float64] = rows["transform"].combine_chunks().flatten().to_numpy()
+    return flat.reshape(-1, 6)[:, i]
+
+
+def _ranks(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    ranks: npt.NDArray[np.int64] = np.unique(column.to_numpy(), return_inverse=True)[1]
+    return ranks

@@ -1,0 +1,184 @@
+"""Scenes: acquisitions of one sensor, as rows of one table whatever archive they come from."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import shapely
+from pystac.utils import make_absolute_href
+
+from curate.catalog.schema import BBOX, TIMESTAMP
+from curate.radiometry import Unknown, band_scaling, radar_unit, reflectance_offset
+from curate.sensors import Band, Sensor
+
+ASSET = pa.struct(
+    [
+        pa.field("band", pa.string(), nullable=False),
+        pa.field("href", pa.string(), nullable=False),
+        pa.field("scale", pa.float64(), nullable=False),  # value = DN × scale + offset, in `unit`
+        pa.field("offset", pa.float64(), nullable=False),
+        pa.field("nodata", pa.float64()),
+        pa.field("unit", pa.string(), nullable=False),
+    ]
+)
+SCENES = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("sensor", pa.string(), nullable=False),
+        pa.field("collection", pa.string()),
+        pa.field("platform", pa.string()),
+        pa.field("datetime", TIMESTAMP),  # null for static layers
+        pa.field("orbit_state", pa.string()),
+        pa.field("relative_orbit", pa.int16()),
+        pa.field("baseline", pa.string()),
+        pa.field("offset", pa.int32()),  # DN, decided; null where none can apply
+        pa.field("cloud_cover", pa.float32()),  # percent
+        pa.field("assets", pa.list_(ASSET), nullable=False),
+        pa.field("geometry", pa.binary(), nullable=False),
+        pa.field("bbox", BBOX, nullable=False),
+    ]
+)
+_LONGEST_SPAN = dt.timedelta(days=1)  # an item with a longer start-to-end span has no acquisition time
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An item that is no usable scene, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass
+class Found:
+    """What a search brought."""
+
+    scenes: list[dict[str, Any]] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    other: int = 0  # items outside the area or the period
+
+
+def scene(
+    item: dict[str, Any], href: str, sensor: Sensor, bands: tuple[str, ...]
+) -> dict[str, Any] | Rejected:
+    """A STAC item as a row of `SCENES`, or why it cannot be one.
+
+    Args:
+        item: the item's JSON, any STAC version from 1.0.0-beta.2 to 1.1.
+        href: where the item was read; relative asset hrefs are resolved against it.
+        bands: the bands that the scene must have.
+    """
+    name = str(item.get("id", "?"))
+    properties = item.get("properties") or {}
+    try:
+        footprint = shapely.from_geojson(json.dumps(item["geometry"])) if item.get("geometry") else None
+    except (shapely.GEOSException, KeyError, TypeError):
+        footprint = None
+    if footprint is None or shapely.is_empty(footprint):
+        return Rejected(name, "no footprint")
+    time = None if sensor.static else acquisition_time(properties)
+    if time is None and not sensor.static:
+        return Rejected(name, "acquisition time unknown")
+    offset = _offset(sensor, item, bands)
+    if isinstance(offset, Unknown):
+        return Rejected(name, offset.reason)
+    wanted = [sensor.band(band) for band in bands] + ([sensor.mask] if sensor.mask else [])
+    assets: list[dict[str, Any]] = []
+    for band in wanted:
+        asset = _asset(item, band)
+        if asset is None and band is sensor.mask:
+            continue  # without a mask a chip's cloud share stays unknown
+        if asset is None:
+            return Rejected(name, "bands missing")
+        row = _asset_row(asset, band, sensor, href, offset)
+        if isinstance(row, Unknown):
+            return Rejected(name, row.reason)
+        assets.append(row)
+    return {
+        "id": name,
+        "sensor": sensor.name,
+        "collection": item.get("collection"),
+        "platform": properties.get("platform"),
+        "datetime": time,
+        "orbit_state": properties.get("sat:orbit_state"),
+        "relative_orbit": properties.get("sat:relative_orbit"),
+        "baseline": properties.get("s2:processing_baseline") or properties.get("processing:version"),
+        "offset": offset,
+        "cloud_cover": properties.get("eo:cloud_cover"),
+        "assets": assets,
+        "geometry": shapely.to_wkb(shapely.make_valid(footprint)),
+        "bbox": dict(zip(("xmin", "ymin", "xmax", "ymax"), footprint.bounds, strict=True)),
+    }
+
+
+def acquisition_time(properties: dict[str, Any]) -> dt.datetime | None:
+    """When the scene was taken, UTC; the middle of a span of up to a day; None where the item cannot say."""
+    start, end = (_time(properties.get(f"{side}_datetime")) for side in ("start", "end"))
+    single = _time(properties.get("datetime"))
+    if single is not None:
+        return single
+    if start is not None and end is not None and end - start <= _LONGEST_SPAN:
+        return start + (end - start) / 2
+    return None
+
+
+def _time(text: str | None) -> dt.datetime | None:
+    if not text:
+        return None
+    try:
+        time = dt.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time.astimezone(dt.UTC) if time.tzinfo else time.replace(tzinfo=dt.UTC)
+
+
+def _asset(item: dict[str, Any], band: Band) -> dict[str, Any] | None:
+    assets = item.get("assets") or {}
+    found = next((assets[key] for key in band.asset_keys if key in assets), None)
+    return found if found and found.get("href") else None
+
+
+def _offset(sensor: Sensor, item: dict[str, Any], bands: tuple[str, ...]) -> int | Unknown | None:
+    """The Sentinel-2 offset in DN; None for sensors that have none."""
+    if not sensor.name.startswith("sentinel-2"):
+        return None
+    declared = {band_scaling(asset)["offset"] for band in bands if (asset := _asset(item, sensor.band(band)))}
+    if len(declared) > 1:
+        return Unknown("bands declare different reflectance offsets")
+    properties = item.get("properties") or {}
+    return reflectance_offset(
+        baseline=properties.get("s2:processing_baseline"),
+        applied=properties.get("earthsearch:boa_offset_applied"),
+        declared=declared.pop() if declared else None,
+        scale=sensor.source_scale,
+    )
+
+
+def _asset_row(
+    asset: dict[str, Any], band: Band, sensor: Sensor, item_href: str, offset_dn: int | None
+) -> dict[str, Any] | Unknown:
+    said = band_scaling(asset)
+    row = {"band": band.name, "href": make_absolute_href(asset["href"], item_href)}
+    if band is sensor.mask:
+        return {**row, "nodata": None, "scale": 1.0, "offset": 0.0, "unit": "class"}
+    scale = sensor.source_scale if said["scale"] is None else float(said["scale"])
+    offset = sensor.source_offset if said["offset"] is None else float(said["offset"])
+    if offset_dn is not None:
+        offset = offset_dn * scale
+    unit = radar_unit(said["unit"], sensor.source_unit) if sensor.kind == "radar" else sensor.source_unit
+    if isinstance(unit, Unknown):
+        return unit
+    usual_nodata = sensor.source_nodata if unit == sensor.source_unit or unit != "dB" else None
+    nodata = usual_nodata if said["nodata"] is None else said["nodata"]
+    return {**row, "nodata": nodata, "scale": scale, "offset": offset, "unit": unit}
+
+
+def table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Scenes as a table, sorted by sensor, time and id, so that it does not depend on the archive's order."""
+    earliest = dt.datetime.min.replace(tzinfo=dt.UTC)
+    rows = sorted(rows, key=lambda row: (row["sensor"], row["datetime"] or earliest, row["id"]))
+    return pa.Table.from_pylist(rows, schema=SCENES)

@@ -1,0 +1,143 @@
+"""Where a region's tables lie, and whether a table on disk was made from the same input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.catalog.errors import InputError
+from curate.catalog.files import digest
+from curate.catalog.geoparquet import read_metadata
+from curate.recipe import Recipe, load, stable_hash
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The files of one region under one folder: ``catalogs/eu.parquet`` and ``catalogs/eu/``."""
+
+    root: Path
+    slug: str
+
+    @property
+    def catalog(self) -> Path:
+        return self.root / f"{self.slug}.parquet"
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.slug
+
+    @property
+    def recipe(self) -> Path:
+        return self.folder / "recipe.yaml"
+
+    @property
+    def summary(self) -> Path:
+        return self.folder / "summary.json"
+
+    @property
+    def archive(self) -> Path:
+        return self.folder / "archive"
+
+    @property
+    def scenes(self) -> Path:
+        return self.folder / "scenes.parquet"
+
+    @property
+    def pairs(self) -> Path:
+        return self.folder / "pairs.parquet"
+
+    @property
+    def pool(self) -> Path:
+        return self.folder / "pool"
+
+    @property
+    def statistics(self) -> Path:
+        return self.folder / "statistics.json"
+
+    def chips(self, key: str) -> Path:
+        return self.folder / "chips" / key
+
+    def load_recipe(self) -> Recipe:
+        """The recipe that the region's tables were made with."""
+        if not self.recipe.exists():
+            raise InputError(
+                f"There is no pool for region {self.slug!r} under {self.root}",
+                f"{self.recipe} does not exist",
+                "Make one with: make catalog REGION=... or curate catalog --region ...",
+            )
+        return load(self.recipe)
+
+    def require(self, path: Path, stage: str) -> None:
+        """Check that an earlier stage's table is there.
+
+        Raises:
+            InputError: it is not.
+        """
+        if not path.exists():
+            raise InputError(
+                f"{path} does not exist", f"the stage {stage!r} has not been run", f"Run: curate {stage}"
+            )
+
+    def relative(self, href: str) -> str:
+        """*href* relative to the root where it lies under it, so that a catalog can move with its folder."""
+        root = self.root.resolve().as_posix() + "/"
+        return href.removeprefix(root)
+
+    def absolute(self, href: str) -> str:
+        """The inverse of `relative`."""
+        if "://" in href or href.startswith("/"):
+            return href
+        return str(self.root.resolve() / href)
+
+
+def find(root: Path, slug: str | None) -> Workspace:
+    """The workspace of region *slug*, or the only one under *root*.
+
+    Raises:
+        InputError: there is none, or there are several to choose from.
+    """
+    if slug is not None:
+        return Workspace(root, slug)
+    slugs = sorted(path.parent.name for path in root.glob("*/recipe.yaml"))
+    if len(slugs) == 1:
+        return Workspace(root, slugs[0])
+    if not slugs:
+        raise InputError(f"There is no pool under {root}", do="Make one with: make catalog REGION=europe")
+    raise InputError(
+        f"There are {len(slugs)} pools under {root}", ", ".join(slugs), f"Choose one: --region {slugs[0]}"
+    )
+
+
+def key_of(inputs: Sequence[Path], settings: Any) -> str:
+    """Names the content of a stage's table: equal inputs and settings, equal keys."""
+    return stable_hash([[path.name, digest(path)] for path in inputs] + [settings])
+
+
+def is_fresh(path: Path, key: str) -> bool:
+    """Whether the table *path* is whole and was made under *key*."""
+    if not path.exists():
+        return False
+    try:
+        metadata = read_metadata(path)
+    except (OSError, pa.ArrowInvalid, ValueError):
+        return False
+    return metadata is not None and metadata.get("key") == key
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a stage's table.
+
+    Raises:
+        InputError: it is broken; names the file.
+    """
+    try:
+        return pq.read_table(path, columns=columns)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(
+            f"{path} cannot be read", " ".join(str(error).split()), "Delete it and run its stage again"
+        ) from error
