@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from curate import __version__
 from curate.catalog import shards
+from curate.catalog.errors import InputError
 from curate.catalog.geoparquet import write_geoparquet
 from curate.catalog.schema import CatalogMeta, SensorInfo, catalog_schema
 from curate.catalog.statistics import BandStatistics, Moments, write_statistics
@@ -78,6 +79,12 @@ def settle(pool: pa.Table, recipe: Recipe, workspace: Workspace, engine: Engine,
     while True:
         rounds += 1
         left = np.flatnonzero(~excluded)
+        if not len(left):
+            raise InputError(
+                f"All {pool.num_rows:,} candidate chips were refused",
+                "; ".join(f"{number:,} × {reason}" for reason, number in refused.items()),
+                "Loosen pixels.min_valid or pixels.max_cloud, or check the archive's files",
+            )
         candidates = pool.take(pa.array(left)) if rounds > 1 else pool
         drawn = draw(candidates, recipe.sampling, budget)
         rows = left[drawn.rows]

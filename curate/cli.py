@@ -263,9 +263,9 @@ def _run(
     from curate.console import show
     from curate.engine import engine
 
-    with engine(workers, scheduler) as running:
-        summaries = [getattr(stages, name)(recipe, workspace, running) for name in names]
-    show(summaries)
+    with workspace.locked(), engine(workers, scheduler) as running:
+        for name in names:
+            show(getattr(stages, name)(recipe, workspace, running))
 
 
 def main() -> None:

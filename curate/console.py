@@ -43,21 +43,14 @@ def say(text: str) -> None:
     console.print(text, soft_wrap=True)
 
 
-def show(summaries: list[Summary]) -> None:
-    """Stages as a table: in, out, rejected by reason."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("stage", "in", "out", "seconds", "rejected"):
-        table.add_column(heading, justify="right" if heading in ("in", "out", "seconds") else "left")
-    for summary in summaries:
-        reasons = ", ".join(f"{number:,} {reason}" for reason, number in summary.rejected.items())
-        table.add_row(
-            summary.stage,
-            f"{summary.came_in:,}",
-            f"{summary.left:,} {summary.unit}",
-            "as before" if summary.reused else f"{summary.seconds:.1f}",
-            reasons or "–",
-        )
-    console.print(table)
+def show(summary: Summary) -> None:
+    """What a stage did: how many left of how many, how long it took, and every reason for a rejection."""
+    took = "as before" if summary.reused else f"{summary.seconds:.1f} s"
+    out = f"{summary.left:,} of {summary.came_in:,} {summary.unit}"
+    console.print(f"[bold]{summary.stage:<9}[/bold] {out:<32} {took}")
+    if not summary.reused:
+        for reason, number in summary.rejected.items():
+            console.print(f"{number:>18,}  {reason}", style="dim", soft_wrap=True)
 
 
 COMPARED = {  # measure -> how a person reads it

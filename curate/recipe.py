@@ -125,6 +125,12 @@ class Splits(Section):
     block_deg: float = Field(1.0, gt=0, le=30)  # side of a block at the equator
     buffer_km: float = Field(5.0, ge=0)  # no evaluation chip is nearer than this to a training chip
 
+    @model_validator(mode="after")
+    def _leave_some(self) -> Splits:
+        if self.val + self.test > 1:
+            raise ValueError(f"val ({self.val:g}) and test ({self.test:g}) add up to more than 1")
+        return self
+
 
 class Sampling(Section):
     """How chips are drawn from the pool."""

@@ -50,6 +50,9 @@ def _timed(stage: Stage) -> Stage:
     def run(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
         started = time.monotonic()
         summary = stage(recipe, workspace, engine)
+        recipe.save(
+            workspace.recipe
+        )  # only now: a run that fails leaves the recipe of the tables that are there
         if summary.reused:
             return summary
         summary = Summary(**{**summary.__dict__, "seconds": round(time.monotonic() - started, 2)})
@@ -60,13 +63,9 @@ def _timed(stage: Stage) -> Stage:
 
 
 def start(recipe: Recipe, root: Path) -> Workspace:
-    """The workspace of the recipe's region, with the recipe in it."""
+    """The workspace of the recipe's region, once the recipe is found to make sense."""
     check(recipe)
-    workspace = Workspace(root, region(recipe.region).slug)
-    recipe.save(workspace.recipe)
-    sweep(workspace.folder)
-    sweep(workspace.root)
-    return workspace
+    return Workspace(root, region(recipe.region).slug)
 
 
 def check(recipe: Recipe) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.catalog.errors import InputError
-from curate.catalog.files import digest
+from curate.catalog.files import digest, sweep
 from curate.catalog.geoparquet import read_metadata
 from curate.recipe import Recipe, load, stable_hash
 
@@ -71,6 +73,24 @@ class Workspace:
                 "Make one with: make catalog REGION=... or curate catalog --region ...",
             )
         return load(self.recipe)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other runs out of this region, and clear away what killed ones left; a kill frees the lock.
+
+        Raises:
+            InputError: another run is at work.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InputError(
+                    f"Another run is at work in {self.folder}", do="Wait for it, or give another --root"
+                ) from error
+            sweep(self.folder)
+            yield
 
     def require(self, path: Path, stage: str) -> None:
         """Check that an earlier stage's table is there.

@@ -1,0 +1,102 @@
+"""Descriptors as levels of the tree: climate, and the set of land-cover classes that a chip shows."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate.catalog.errors import InputError
+from curate.catalog.schema import landcover_column
+from curate.sampling.arrays import Ints, Mask, Words, encode, numbers
+
+_MOST_CLASSES = 64
+
+
+def landcover_codes(pool: pa.Table) -> tuple[int, ...]:
+    """Codes of the land-cover classes whose fractions *pool* holds, ascending.
+
+    Raises:
+        InputError: there are none, or more than a 64-bit set can hold.
+    """
+    matches = (re.fullmatch(r"lc_(\d+)", name) for name in pool.column_names)
+    codes = tuple(sorted(int(match[1]) for match in matches if match))
+    if not codes:
+        raise InputError(
+            "The pool has no land-cover fractions",
+            "it has no column lc_<code>",
+            "Describe it: curate describe",
+        )
+    if len(codes) > _MOST_CLASSES:
+        raise InputError(
+            f"The pool has {len(codes)} land-cover classes",
+            f"the sampler holds sets of at most {_MOST_CLASSES}",
+            "Merge classes in the legend: descriptors.landcover_legend",
+        )
+    return codes
+
+
+def described(pool: pa.Table) -> Mask:
+    """True where a row has both a climate and a dominant land cover."""
+    valid = pc.and_(pc.is_valid(pool["koppen"]), pc.is_valid(pool["lc_dominant"]))
+    return np.asarray(valid.to_numpy()).astype(np.bool_)
+
+
+def climates(pool: pa.Table) -> tuple[Ints, tuple[str, ...]]:
+    """Climate of each row as an index into the labels: symbols, or codes where the map names none."""
+    return encode(pc.coalesce(pool["koppen_symbol"].cast(pa.string()), pool["koppen"].cast(pa.string())))
+
+
+def presence_sets(pool: pa.Table, codes: tuple[int, ...], presence: float) -> Words:
+    """Classes with at least the share *presence* of each chip, bit i for codes[i].
+
+    The dominant class always counts, so that no chip has an empty set.
+
+    Raises:
+        InputError: a dominant class has no column of fractions.
+    """
+    dominant = numbers(pool["lc_dominant"], np.int64)
+    index = np.minimum(np.searchsorted(codes, dominant), len(codes) - 1)
+    if strange := set(np.unique(dominant).tolist()) - set(codes):
+        raise InputError(
+            f"Land-cover class {min(strange)} is dominant in the pool but has no fractions",
+            f"there is no column {landcover_column(min(strange))}",
+            "Describe the pool again: curate describe",
+        )
+    sets = np.uint64(1) << index.astype(np.uint64)
+    for bit, code in enumerate(codes):
+        fraction = numbers(pool[landcover_column(code)], np.float32)
+        present = (fraction >= np.float32(presence)) & (fraction > 0)
+        sets |= present.astype(np.uint64) << np.uint64(bit)
+    return sets
+
+
+def covers(pool: pa.Table, presence: float) -> tuple[Ints, tuple[str, ...]]:
+    """Set of land-cover classes of each row as an index into labels like ``10+40``."""
+    codes = landcover_codes(pool)
+    found, index = np.unique(presence_sets(pool, codes, presence), return_inverse=True)
+    return index.astype(np.int64), tuple(
+        "+".join(str(code) for bit, code in enumerate(codes) if members >> bit & 1)
+        for members in found.tolist()
+    )
+
+
+def merge_small(
+    climate: Ints, cover: Ints, labels: tuple[str, ...], dominant: Ints, least: int
+) -> tuple[Ints, tuple[str, ...], int]:
+    """Put strata (climate, set) of fewer than *least* rows together as (climate, ``<dominant class>+other``).
+
+    What is still small then stays so. Counts run over all splits, so that each split has the same strata.
+
+    Returns:
+        The new index and labels of each row's cover, and how many strata were merged.
+    """
+    _, stratum, count = np.unique(climate * len(labels) + cover, return_inverse=True, return_counts=True)
+    small = (count < least)[stratum]
+    classes, which = np.unique(dominant, return_inverse=True)
+    merged = np.where(small, len(labels) + which, cover).astype(np.int64)
+    used, index = np.unique(merged, return_inverse=True)
+    names = (*labels, *(f"{code}+other" for code in classes.tolist()))
+    return index.astype(np.int64), tuple(names[i] for i in used), int((count < least).sum())
