@@ -19,6 +19,7 @@ from pyproj import Transformer
 from curate.grid import UPS_NORTH, UPS_SOUTH, Floats, Grid, Ints
 
 _EDGE_POINTS = 16  # per side of a cell, so that curved edges are followed
+_POLE_DEG = 90 - 1e-9
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,10 @@ class ChipPlaces:
         """Chips as polygons in longitude and latitude, split at the antimeridian."""
         corners = shapely.get_coordinates(self.squares()).reshape(-1, 5, 2)
         lon, lat = from_zone(self.lattice.epsg).transform(corners[..., 0], corners[..., 1])
-        return split_at_antimeridian(np.stack([lon, lat], axis=-1))
+        shapes = split_at_antimeridian(np.stack([lon, lat], axis=-1))
+        for i in np.flatnonzero((np.abs(lat) > _POLE_DEG).any(1)):  # the four chips that touch a pole
+            shapes[i] = _touching_pole(lon[i], lat[i])
+        return shapes
 
 
 def places_in(grid: Grid, row: Ints, col: Ints, epsg: int, size_m: float) -> ChipPlaces:
@@ -111,7 +115,9 @@ def _zone_bounds(grid: Grid, row: Ints, col: Ints, epsg: int) -> tuple[Floats, F
     lon = west[:, None] + u * (east - west)[:, None]
     lat = south[:, None] + v * (north - south)[:, None]
     x, y = to_zone(epsg).transform(lon, lat)
-    return x.min(1), y.min(1), x.max(1), y.max(1)
+    sides = np.hypot(np.diff(x.reshape(-1, 4, _EDGE_POINTS)), np.diff(y.reshape(-1, 4, _EDGE_POINTS)))
+    bulge = sides.max(axis=(1, 2)) / 8  # an edge turns by up to 24° between two points and leaves its chord
+    return x.min(1) - bulge, y.min(1) - bulge, x.max(1) + bulge, y.max(1) + bulge
 
 
 def split_at_antimeridian(rings: npt.NDArray[np.float64]) -> npt.NDArray[np.object_]:
@@ -122,10 +128,32 @@ def split_at_antimeridian(rings: npt.NDArray[np.float64]) -> npt.NDArray[np.obje
     for i in across:  # few: a line one chip wide around the Earth
         ring = rings[i].copy()
         ring[:, 0] = np.where(ring[:, 0] < 0, ring[:, 0] + 360.0, ring[:, 0])
-        shape = shapely.make_valid(shapely.Polygon(ring))
-        east = shapely.affinity.translate(shapely.intersection(shape, shapely.box(180, -90, 540, 90)), -360.0)
-        shapes[i] = shapely.union_all([shapely.intersection(shape, shapely.box(-180, -90, 180, 90)), east])
+        shapes[i] = wrapped(shapely.make_valid(shapely.Polygon(ring)))
     return np.asarray(shapely.orient_polygons(shapes), dtype=object)
+
+
+def wrapped(shape: shapely.Geometry) -> shapely.Geometry:
+    """The polygons of *shape*, whose longitudes run from -540 to 540, brought to -180 to 180 and split there."""
+    parts: list[Any] = []
+    for shift in (-360.0, 0.0, 360.0):
+        moved = shapely.transform(shape, lambda points, by=shift: points + [by, 0.0])
+        clipped = shapely.get_parts(shapely.intersection(moved, shapely.box(-180, -90, 180, 90)))
+        parts += [part for part in clipped if shapely.area(part) > 0]
+    return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)
+
+
+def _touching_pole(lon: Floats, lat: Floats) -> shapely.Geometry:
+    """A chip with a corner in the pole, where each of the two edges that end there keeps its own meridian."""
+    pole = int(np.argmax(np.abs(lat[:4])))
+    others = [(pole + k) % 4 for k in (1, 2, 3)]
+    around = np.unwrap(lon[others], period=360.0)
+    end = np.copysign(90.0, lat[pole])
+    ring = [
+        *zip(around, lat[others], strict=True),
+        (around[-1], end),
+        (around[0], end),
+    ]
+    return shapely.orient_polygons(wrapped(shapely.Polygon(ring)))
 
 
 @lru_cache(maxsize=256)

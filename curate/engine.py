@@ -54,7 +54,7 @@ class Engine:
 
         def submit() -> Any:
             for i, task in waiting:
-                future = client.submit(function, task, pure=False)
+                future = client.submit(_attempt, function, task, pure=False)
                 positions[future] = i
                 return future
             return None
@@ -62,6 +62,8 @@ class Engine:
         running = as_completed([f for f in (submit() for _ in range(min(window, len(tasks)))) if f])
         for future in running:
             result = future.result()
+            if isinstance(result, InputError):
+                raise result
             following = submit()
             if following is not None:
                 running.add(following)
@@ -96,6 +98,14 @@ class Engine:
             if cluster is not None:
                 cluster.close()
             self._client = None
+
+
+def _attempt(function: Callable[[Item], Result], task: Item) -> Result | InputError:
+    """The result, or the user's mistake as a value: raised in a worker it would lose its class on the way."""
+    try:
+        return function(task)
+    except InputError as error:
+        return InputError(error.what, error.why, error.do)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def opened(href: str, what: str = "Raster") -> Iterator[Any]:
     """A rasterio dataset, opened for this process and closed at the end of the block.
 
     Raises:
-        InputError: it cannot be opened; names *what* it should be.
+        InputError: it cannot be opened, or cannot be read within the block; names *what* it should be.
     """
     set_environment()
     import rasterio
@@ -46,4 +46,7 @@ def opened(href: str, what: str = "Raster") -> Iterator[Any]:
     except RasterioIOError as error:
         raise InputError(f"{what} {href} cannot be read", " ".join(str(error).split())) from error
     with source:
-        yield source
+        try:
+            yield source
+        except RasterioIOError as error:
+            raise InputError(f"{what} {href} is broken", " ".join(str(error).split())) from error

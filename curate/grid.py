@@ -38,36 +38,45 @@ class Grid:
     def row_height_deg(self) -> float:
         return 180.0 / self.row_count
 
+    def south(self, row: Ints) -> Floats:
+        """The parallel on which a row stands; lattice lines are always this quotient, so that they compare exactly."""
+        return row * 180.0 / self.row_count
+
     @property
     def first_row(self) -> int:
-        return -(self.row_count // 2)
+        """The southernmost row; where the number of rows is odd, the rest at the pole is a row of its own."""
+        return -((self.row_count + 1) // 2)
+
+    @property
+    def last_row(self) -> int:
+        return (self.row_count - 1) // 2
 
     def col_count(self, row: Ints) -> Ints:
         """Number of cells in each *row*, from the parallel on which the row stands."""
-        south = np.maximum(row * self.row_height_deg, -90.0)
+        south = np.maximum(self.south(row), -90.0)
         parallel_km = 2 * np.pi * EARTH_RADIUS_KM * np.cos(np.radians(south))
         count: Ints = np.maximum(np.ceil(parallel_km / self.spacing_km), 1).astype(np.int64)
         return count
 
     def at(self, lon: Floats, lat: Floats) -> tuple[Ints, Ints]:
         """The cells that hold the points: rows and columns."""
-        last_row = self.first_row + self.row_count - 1
-        row = np.clip(np.floor(np.asarray(lat) / self.row_height_deg), self.first_row, last_row)
-        row = row.astype(np.int64)
+        lat, lon = np.asarray(lat, np.float64), turned(lon)
+        row = np.floor(lat / self.row_height_deg).astype(np.int64)
+        row = row + (lat >= self.south(row + 1)) - (lat < self.south(row))
+        row = np.clip(row, self.first_row, self.last_row)
         count = self.col_count(row)
-        lon = np.mod(np.asarray(lon) + 180.0, 360.0) - 180.0
         col = np.floor(lon * count / 360.0).astype(np.int64)
+        col = col + (lon >= (col + 1) * 360.0 / count) - (lon < col * 360.0 / count)
         return row, np.where(col < -(count // 2), col + count, col)
 
     def bounds(self, row: Ints, col: Ints) -> tuple[Floats, Floats, Floats, Floats]:
         """West, south, east and north of the cells, degrees; east exceeds 180 where a cell crosses it."""
-        width = 360.0 / self.col_count(row)
-        south = row * self.row_height_deg
+        count = self.col_count(row)
         return (
-            col * width,
-            np.maximum(south, -90.0),
-            (col + 1) * width,
-            np.minimum(south + self.row_height_deg, 90.0),
+            col * 360.0 / count,
+            np.maximum(self.south(row), -90.0),
+            (col + 1) * 360.0 / count,
+            np.minimum(self.south(row + 1), 90.0),
         )
 
     def names(self, row: Ints, col: Ints) -> Strings:
@@ -122,14 +131,20 @@ class Grid:
         return np.asarray(shapes, dtype=object)
 
 
+def turned(lon: Floats) -> Floats:
+    """Longitudes brought to -180 ≤ lon < 180; those that lie there already keep every bit."""
+    lon = np.asarray(lon, dtype=np.float64)
+    lon = np.where((lon >= -180) & (lon < 180), lon, lon - 360.0 * np.floor((lon + 180.0) / 360.0))
+    return np.maximum(lon, -180.0)
+
+
 def zone_epsg(lon: Floats, lat: Floats) -> Ints:
     """EPSG code of the UTM zone at each point, UPS north of 84° and south of 80°.
 
     Norway (32V) and Svalbard (31X to 37X) have the exceptions of the Military Grid Reference System.
     """
-    lon = np.mod(np.asarray(lon, dtype=np.float64) + 180.0, 360.0) - 180.0
-    lat = np.asarray(lat, dtype=np.float64)
-    zone = np.floor((lon + 180.0) / 6.0).astype(np.int64) + 1
+    lon, lat = turned(lon), np.asarray(lat, dtype=np.float64)
+    zone = np.minimum(np.floor((lon + 180.0) / 6.0).astype(np.int64) + 1, 60)
     zone = np.where((lat >= 56) & (lat < 64) & (lon >= 3) & (lon < 12), 32, zone)
     svalbard = (lat >= 72) & (lat < 84) & (lon >= 0) & (lon < 42)
     zone = np.where(

@@ -123,14 +123,14 @@ def partners_in_time(
     Returns:
         Positions in *anchor_matches* and in *partner_matches*, of equal length.
     """
-    when = anchors.hours[anchor_matches.scene]
+    when = _micros(anchors.hours[anchor_matches.scene])
     if np.isnan(partners.hours).all():  # static layers go with any time
         low = np.searchsorted(partner_matches.cell, anchor_matches.cell, side="left")
         high = np.searchsorted(partner_matches.cell, anchor_matches.cell, side="right")
     else:
-        hours = partners.hours[partner_matches.scene]
-        low = _search(partner_matches.cell, hours, anchor_matches.cell, when - max_hours, "left")
-        high = _search(partner_matches.cell, hours, anchor_matches.cell, when + max_hours, "right")
+        partner_when, limit = _micros(partners.hours[partner_matches.scene]), _micros(max_hours)
+        low = _search(partner_matches.cell, partner_when, anchor_matches.cell, when - limit, "left")
+        high = _search(partner_matches.cell, partner_when, anchor_matches.cell, when + limit, "right")
     number = np.maximum(high - low, 0)
     anchor = np.repeat(np.arange(len(number)), number)
     return anchor, np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number) + np.repeat(
@@ -138,11 +138,16 @@ def partners_in_time(
     )
 
 
-def _search(cell: Ints, hours: Floats, wanted_cell: Ints, wanted_hours: Floats, side: str) -> Ints:
-    """`np.searchsorted` on (cell, hours), both levels sorted."""
-    times, rank = np.unique(np.concatenate([hours, wanted_hours]), return_inverse=True)
-    key = cell * len(times) + rank[: len(hours)]
-    wanted = wanted_cell * len(times) + rank[len(hours) :]
+def _micros(hours: Any) -> Any:
+    """Hours as whole microseconds, in which limits are exact: 72.0 h apart is within 3 days."""
+    return np.rint(hours * 3.6e9)
+
+
+def _search(cell: Ints, when: Floats, wanted_cell: Ints, wanted_when: Floats, side: str) -> Ints:
+    """`np.searchsorted` on (cell, time), both levels sorted."""
+    times, rank = np.unique(np.concatenate([when, wanted_when]), return_inverse=True)
+    key = cell * len(times) + rank[: len(when)]
+    wanted = wanted_cell * len(times) + rank[len(when) :]
     found: Ints = np.searchsorted(key, wanted, side="left" if side == "left" else "right")
     return found
 

@@ -33,7 +33,7 @@ class Unknown:
 
 
 def reflectance_offset(
-    baseline: str | None, applied: bool | None, declared: float | None, scale: float
+    baseline: str | float | None, applied: bool | None, declared: float | None, scale: float
 ) -> int | Unknown:
     """Offset in DN to add to a Sentinel-2 scene's numbers before they are scaled.
 
@@ -46,7 +46,8 @@ def reflectance_offset(
 
     A date decides nothing: reprocessed archives carry the offset on old acquisitions.
     """
-    has_offset = None if baseline is None else _number(baseline) >= BASELINE_WITH_OFFSET
+    number = _number(baseline)
+    has_offset = None if number is None else number >= BASELINE_WITH_OFFSET
     if applied is True or (has_offset is False and not declared):
         return 0
     declared_dn = None if declared is None else round(declared / scale)
@@ -60,11 +61,12 @@ def reflectance_offset(
     return expected
 
 
-def _number(baseline: str) -> float:
+def _number(baseline: str | float | None) -> float | None:
+    """Baseline as a number; None where it is none, because then nothing is known."""
     try:
-        return float(baseline)
+        return float(baseline) if baseline is not None else None
     except ValueError:
-        return 0.0
+        return None
 
 
 def radar_unit(declared: str | None, default: str) -> str | Unknown:

@@ -6,11 +6,20 @@ import datetime as dt
 import hashlib
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from curate.catalog.errors import InputError
 from curate.catalog.files import write_text
@@ -27,8 +36,8 @@ class Section(BaseModel):
 class Budget(str):
     """How many chips to draw: a count (``250k``, ``1M``, ``1_000_000``, ``1e6``) or a share (``25%``)."""
 
-    _COUNT = re.compile(r"(?P<number>\d[\d_]*(\.\d+)?(e\+?\d+)?)(?P<unit>[kmKM]?)")
-    _SHARE = re.compile(r"(?P<number>\d+(\.\d+)?)%")
+    _COUNT = re.compile(r"(?P<number>\d[\d_]*(\.\d+)?(e\+?\d{1,2})?)(?P<unit>[km]?)", re.ASCII | re.IGNORECASE)
+    _SHARE = re.compile(r"(?P<number>\d+(\.\d+)?)%", re.ASCII)
 
     def of(self, pool_rows: int) -> int:
         """The number of chips to draw from a pool of *pool_rows*; at least 1 for a share of a pool that has any.
@@ -43,9 +52,8 @@ class Budget(str):
                 return min(pool_rows, max(1, round(pool_rows * percent / 100)))
             raise self._error("a share lies over 0% and up to 100%")
         if count := self._COUNT.fullmatch(text):
-            number = (
-                float(count["number"].replace("_", "")) * {"": 1, "k": 1e3, "m": 1e6}[count["unit"].lower()]
-            )
+            unit = {"": 1, "k": 1_000, "m": 1_000_000}[count["unit"].lower()]
+            number = Decimal(count["number"].replace("_", "")) * unit
             if number >= 1 and number == int(number):
                 return int(number)
             raise self._error("a count is a whole number of at least 1")
@@ -53,6 +61,11 @@ class Budget(str):
 
     def _error(self, why: str) -> InputError:
         return InputError(f"Budget {str(self)!r} makes no sense", why, "Write for example 250k, 1M or 25%")
+
+
+def _budget_text(value: Any) -> Any:
+    """YAML reads ``budget: 1000`` as a number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _check_budget(text: str) -> str:
@@ -135,7 +148,7 @@ class Splits(Section):
 class Sampling(Section):
     """How chips are drawn from the pool."""
 
-    budget: Annotated[str, AfterValidator(_check_budget)] = "25%"
+    budget: Annotated[str, BeforeValidator(_budget_text), AfterValidator(_check_budget)] = "25%"
     seed: int = Field(0, ge=0)
     allocation: Literal["representative", "balanced", "diverse", "equal"] = "diverse"
     presence: Fraction = 0.05  # a class counts as present from this share of the chip
@@ -212,7 +225,7 @@ def load(path: Path) -> Recipe:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"Recipe {path} cannot be read", error.strerror or str(error)) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date such as 2020-13-01
         raise InputError(f"Recipe {path} is not YAML", " ".join(str(error).split())) from error
     if fields is not None and not isinstance(fields, dict):
         raise InputError(f"Recipe {path} is not a mapping of keys to values")

@@ -102,7 +102,9 @@ def _box(text: str) -> Region:
             "Where the box crosses the antimeridian, west is larger than east: bbox:178,-20,-178,-15",
         )
     parts = [(west, east)] if west < east else [(west, 180.0), (-180.0, east)]
-    area = shapely.union_all([shapely.box(w, south, e, north) for w, e in parts])
+    area = shapely.union_all([shapely.box(w, south, e, north) for w, e in parts if w < e])
+    if shapely.is_empty(area):
+        raise InputError(f"Region {text!r} is an empty box", "it runs from the antimeridian to itself")
     slug = "bbox_" + "_".join(f"{value:g}".replace(".", "p") for value in (west, south, east, north))
     return Region(slug, text, area)
 

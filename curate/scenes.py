@@ -7,11 +7,13 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import shapely
 from pystac.utils import make_absolute_href
 
 from curate.catalog.schema import BBOX, TIMESTAMP
+from curate.chips import wrapped
 from curate.radiometry import Unknown, band_scaling, radar_unit, reflectance_offset
 from curate.sensors import Band, Sensor
 
@@ -74,11 +76,8 @@ def scene(
     """
     name = str(item.get("id", "?"))
     properties = item.get("properties") or {}
-    try:
-        footprint = shapely.from_geojson(json.dumps(item["geometry"])) if item.get("geometry") else None
-    except (shapely.GEOSException, KeyError, TypeError):
-        footprint = None
-    if footprint is None or shapely.is_empty(footprint):
+    footprint = _footprint(item.get("geometry"))
+    if footprint is None:
         return Rejected(name, "no footprint")
     time = None if sensor.static else acquisition_time(properties)
     if time is None and not sensor.static:
@@ -98,6 +97,7 @@ def scene(
         if isinstance(row, Unknown):
             return Rejected(name, row.reason)
         assets.append(row)
+    baseline = properties.get("s2:processing_baseline") or properties.get("processing:version")
     return {
         "id": name,
         "sensor": sensor.name,
@@ -106,13 +106,49 @@ def scene(
         "datetime": time,
         "orbit_state": properties.get("sat:orbit_state"),
         "relative_orbit": properties.get("sat:relative_orbit"),
-        "baseline": properties.get("s2:processing_baseline") or properties.get("processing:version"),
+        "baseline": None if baseline is None else str(baseline),
         "offset": offset,
         "cloud_cover": properties.get("eo:cloud_cover"),
         "assets": assets,
-        "geometry": shapely.to_wkb(shapely.make_valid(footprint)),
+        "geometry": shapely.to_wkb(footprint),
         "bbox": dict(zip(("xmin", "ymin", "xmax", "ymax"), footprint.bounds, strict=True)),
     }
+
+
+def _footprint(geometry: dict[str, Any] | None) -> shapely.Geometry | None:
+    """A footprint as valid polygons in two dimensions, split at the antimeridian; None where there is no area."""
+    try:
+        shape = shapely.force_2d(shapely.from_geojson(json.dumps(geometry))) if geometry else None
+    except (shapely.GEOSException, TypeError):
+        return None
+    polygons = [part for part in shapely.get_parts(shape) if part.geom_type == "Polygon" and not part.is_empty]
+    parts = [part for polygon in polygons for part in shapely.get_parts(_across_antimeridian(polygon))]
+    parts = [part for part in parts if part.geom_type == "Polygon" and shapely.area(part) > 0]
+    if not parts:
+        return None
+    return parts[0] if len(parts) == 1 else shapely.make_valid(shapely.MultiPolygon(parts))
+
+
+def _across_antimeridian(polygon: shapely.Polygon) -> shapely.Geometry:
+    """*polygon* made valid, and split where it runs across ±180° in spite of RFC 7946, section 3.1.9.
+
+    An edge that spans more than half the globe is one that crosses; edges from -180 to 180 exactly do so only in
+    a polygon that has others. A ring that does not close then runs around a pole, and is closed over it.
+    """
+    rings = [shapely.get_coordinates(ring) for ring in (polygon.exterior, *polygon.interiors)]
+    steps = np.abs(np.diff(rings[0][:, 0]))
+    if not ((steps > 180) & (steps < 360)).any() and np.abs(rings[0][:, 0]).max() <= 180:
+        return shapely.make_valid(polygon)
+    around = [np.column_stack([np.unwrap(ring[:, 0], period=360.0), ring[:, 1]]) for ring in rings]
+    outer = around[0]
+    if abs(outer[-1, 0] - outer[0, 0]) > 180:
+        pole = np.copysign(90.0, outer[:, 1].mean())
+        outer = np.vstack([outer, [outer[-1, 0], pole], [outer[0, 0], pole]])
+    middle = outer[:, 0].min() + np.ptp(outer[:, 0]) / 2
+    holes = [hole - [360.0 * np.round((hole[:, 0].mean() - middle) / 360.0), 0.0] for hole in around[1:]]
+    outer_shift = np.array([360.0 * np.round(middle / 360.0), 0.0])
+    shape = shapely.Polygon(outer - outer_shift, [hole - outer_shift for hole in holes])
+    return wrapped(shapely.make_valid(shape))
 
 
 def acquisition_time(properties: dict[str, Any]) -> dt.datetime | None:
@@ -126,8 +162,8 @@ def acquisition_time(properties: dict[str, Any]) -> dt.datetime | None:
     return None
 
 
-def _time(text: str | None) -> dt.datetime | None:
-    if not text:
+def _time(text: Any) -> dt.datetime | None:
+    if not isinstance(text, str):
         return None
     try:
         time = dt.datetime.fromisoformat(text)
@@ -138,8 +174,8 @@ def _time(text: str | None) -> dt.datetime | None:
 
 def _asset(item: dict[str, Any], band: Band) -> dict[str, Any] | None:
     assets = item.get("assets") or {}
-    found = next((assets[key] for key in band.asset_keys if key in assets), None)
-    return found if found and found.get("href") else None
+    found = (assets[key] for key in band.asset_keys if assets.get(key))
+    return next((asset for asset in found if asset.get("href")), None)
 
 
 def _offset(sensor: Sensor, item: dict[str, Any], bands: tuple[str, ...]) -> int | Unknown | None:

@@ -36,7 +36,7 @@ from curate.regions import region
 from curate.sampling import against_chance
 from curate.scenes import table as scenes_table
 from curate.sensors import sensor
-from curate.summary import Summary, add, count, store
+from curate.summary import Summary, add, count, load, store
 from curate.workspace import Workspace, is_fresh, key_of, read_table
 
 LANDCOVER_COLLECTION = "esa-worldcover"
@@ -54,7 +54,8 @@ def _timed(stage: Stage) -> Stage:
             workspace.recipe
         )  # only now: a run that fails leaves the recipe of the tables that are there
         if summary.reused:
-            return summary
+            before = load(workspace.summary).get(summary.stage, summary.__dict__)
+            return Summary(**{**before, "reused": True})
         summary = Summary(**{**summary.__dict__, "seconds": round(time.monotonic() - started, 2)})
         store(workspace.summary, summary)
         return summary

@@ -1,0 +1,119 @@
+"""The command line: bad input gets one clear line, exit code 2, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from curate.workspace import Workspace
+
+
+def curate(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "curate.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def refuses(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_an_unknown_region(tmp_path: Path) -> None:
+    refuses(curate("catalog", "--region", "atlantis", cwd=tmp_path), "atlantis", "europe", "bbox:W,S,E,N")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_area_without_land_or_scenes(tmp_path: Path, small_archive: Path) -> None:
+    refuses(curate("catalog", "--region", "bbox:-40,-40,-39,-39", cwd=tmp_path), "land")
+    elsewhere = ("--region", "NZ", "--archive", str(small_archive))
+    refuses(curate("catalog", *elsewhere, cwd=tmp_path), "no usable sentinel-2-l2a scene", "NZ")
+
+
+@pytest.mark.parametrize("text", ['{"type": "FeatureCollection", "features": []}', "[1, 2]", "no json", '"Catalog"'])
+def test_an_archive_that_is_no_stac_catalog(tmp_path: Path, text: str) -> None:
+    archive = write(tmp_path / "catalog.json", text)
+    refuses(curate("catalog", "--archive", archive, cwd=tmp_path), "catalog.json", "STAC")
+
+
+def test_an_archive_that_is_not_there(tmp_path: Path) -> None:
+    refuses(curate("catalog", "--archive", "nowhere/catalog.json", cwd=tmp_path), "nowhere/catalog.json")
+
+
+@pytest.mark.parametrize("budget", ["0", "-5", "0%", "101%", "many", "1.5", "nan", ""])
+def test_a_budget_of_nonsense(workspace: Workspace, budget: str) -> None:
+    before = workspace.catalog.read_bytes()
+    result = curate("sample", f"--budget={budget}", "--root", str(workspace.root), cwd=workspace.root)
+    refuses(result, "Budget", "250k, 1M or 25%")
+    assert workspace.catalog.read_bytes() == before
+
+
+def test_an_unknown_key_in_a_recipe(tmp_path: Path) -> None:
+    recipe = write(tmp_path / "mine.yaml", "sampling:\n  budgett: 1M\n")
+    refuses(curate("catalog", "--recipe", recipe, cwd=tmp_path), "mine.yaml", "sampling.budgett", "unknown key")
+    refuses(curate("catalog", "--set", "pairing.max=3", cwd=tmp_path), "pairing.max", "unknown key")
+    refuses(curate("catalog", "--set", "pairing.max_dt_days", cwd=tmp_path), "KEY=VALUE")
+
+
+def test_a_sensor_or_band_that_does_not_exist(tmp_path: Path) -> None:
+    refuses(curate("catalog", "--set", "sensors.partners=[sentinel-9]", cwd=tmp_path), "sentinel-9", "sentinel-1-rtc")
+    bands = "sensors.bands={sentinel-2-l2a: [B04, B99]}"
+    refuses(curate("catalog", "--set", bands, cwd=tmp_path), "B99", "B8A")
+
+
+def test_a_map_that_cannot_be_read(tmp_path: Path, workspace: Workspace) -> None:
+    root = ("--root", str(workspace.root))
+    refuses(curate("describe", "--landcover", "nomap.tif", *root, cwd=tmp_path), "Land-cover map", "nomap.tif")
+    truncated = tmp_path / "koppen.tif"
+    truncated.write_bytes(b"II*\0 nothing follows")
+    refuses(curate("describe", "--climate", str(truncated), *root, cwd=tmp_path), "Climate map", "koppen.tif")
+
+
+def test_a_command_before_its_stage(tmp_path: Path) -> None:
+    refuses(curate("sample", "--budget", "1M", cwd=tmp_path), "no pool", "make catalog REGION=europe")
+    refuses(curate("pair", "--region", "europe", cwd=tmp_path), "eu")
+
+
+def test_a_broken_table_is_named(workspace: Workspace) -> None:
+    part = next(workspace.pool.glob("part-*.parquet"))
+    part.write_bytes(part.read_bytes()[:500])
+    refuses(curate("sample", "--root", str(workspace.root), cwd=workspace.root), part.name, "cannot be read")
+
+
+def test_validate_names_every_violation(workspace: Workspace, tmp_path: Path) -> None:
+    good = curate("validate", str(workspace.catalog), cwd=tmp_path)
+    assert good.returncode == 0 and "a valid catalog" in good.stdout
+    table = pq.read_table(workspace.catalog)
+    split = pa.array(["trian", *table["split"].to_pylist()[1:]])
+    at = table.column_names.index("split")
+    bad = table.set_column(at, pa.field("split", pa.string(), nullable=False), split).drop_columns(["season"])
+    pq.write_table(bad, workspace.catalog)
+    result = curate("validate", str(workspace.catalog), cwd=tmp_path)
+    assert result.returncode == 2 and "column season: missing" in result.stdout
+    refuses(curate("validate", "nothing.parquet", cwd=tmp_path), "nothing.parquet")
+
+
+def test_the_sample_command_finds_the_only_pool(workspace: Workspace) -> None:
+    result = curate("sample", "--budget", "1M", "--root", "catalogs", cwd=workspace.root.parent)
+    assert result.returncode == 0, result.stderr
+    assert "exceeds what can be drawn" in result.stderr
+
+
+def test_the_recipe_is_printed_and_can_be_given_back(tmp_path: Path) -> None:
+    text = curate("recipe", cwd=tmp_path).stdout
+    assert "budget: 25%" in text
+    recipe = write(tmp_path / "whole.yaml", text.replace("region: europe", "region: atlantis"))
+    refuses(curate("catalog", "--recipe", recipe, cwd=tmp_path), "atlantis")
