@@ -1,0 +1,197 @@
+"""The command `train`, as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from train.checkpoint import load_model
+
+ROOT = Path(__file__).parents[2]
+QUICK = ("--batch-size", "8", "--patch-size", "8")
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def train(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "train.cli", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=cwd, env=environment(), capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a refusal."""
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def run(toy, tmp_path_factory):
+    """A run of 30 steps, in its default folder."""
+    cwd = tmp_path_factory.mktemp("work")
+    return cwd, train("csmoe", "--catalog", toy, "--max-steps", 30, *QUICK, cwd=cwd)
+
+
+def test_training_ends_with_weights_and_probes(run):
+    cwd, done = run
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # no bar where there is no terminal
+    folder = cwd / "runs" / "csmoe-toy-tiny-s0"
+    written = {path.name for path in folder.iterdir()}
+    assert written == {
+        "checkpoint.pt",
+        "config.json",
+        "log.jsonl",
+        "probe.json",
+        "summary.json",
+        "weights.safetensors",
+    }
+    assert "(simulated)" in done.stdout
+    assert "reconstruction loss: first 20 steps " in done.stdout
+    for name in ("trained", "random weights", "mean-band values", "dominant land cover", "Köppen main class"):
+        assert name in done.stdout
+    probes = json.loads((folder / "probe.json").read_text())
+    assert probes["simulated"] is True
+    assert [len(p["results"]) for p in probes["probes"]] == [9, 9]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["steps"] == 30
+    assert summary["reconstruction"]["fall"] > 0
+    model, data = load_model(folder)
+    assert model.config.patch_size == 8
+    assert data.simulated
+
+
+def test_a_finished_run_is_not_written_over(run, toy):
+    cwd, _ = run
+    again = ("csmoe", "--catalog", toy, "--max-steps", 2, *QUICK, "--no-probe")
+    line = refused(train(*again, cwd=cwd))
+    assert "finished" in line
+    assert "--resume" in line
+    assert "--overwrite" in line
+
+
+def test_a_resumed_run_may_be_longer_but_not_another(run, toy):
+    cwd, _ = run
+    resume = ("csmoe", "--catalog", toy, "--resume", "--no-probe")
+    assert "--lr 0.5" in refused(train(*resume, "--lr", 0.5, cwd=cwd))
+    longer = train(*resume, "--max-steps", 32, cwd=cwd)
+    assert longer.returncode == 0, longer.stderr
+    assert json.loads((cwd / "runs/csmoe-toy-tiny-s0/summary.json").read_text())["steps"] == 32
+
+
+def test_sigterm_saves_and_resuming_finishes(toy, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "train.cli",
+        "csmoe",
+        "--catalog",
+        str(toy),
+        "--out",
+        "run",
+        "--no-probe",
+    ]
+    command += [*QUICK, "--max-steps", "4000"]
+    started = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
+    log, deadline = tmp_path / "run" / "log.jsonl", time.monotonic() + 120
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    started.send_signal(signal.SIGTERM)
+    said, _ = started.communicate(timeout=120)
+    assert started.returncode == 0
+    assert "stopped after step" in said
+    assert "--resume" in said
+    assert not (tmp_path / "run" / "summary.json").exists()
+    assert not list((tmp_path / "run").glob(".*.part"))
+    assert "not finished" in refused(train("csmoe", "--catalog", toy, "--out", "run", cwd=tmp_path))
+    resumed = train(
+        "csmoe", "--catalog", toy, "--out", "run", "--resume", "--no-probe", "--max-steps", 12, cwd=tmp_path
+    )
+    assert resumed.returncode == 0, resumed.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--preset", "huge"), "no preset 'huge'"),
+        (("--masking", "chequered"), "no masking 'chequered'"),
+        (("--mask-ratio", 1.5), "--mask-ratio is 1.5"),
+        (("--patch-size", 7), "--patch-size 7"),
+        (("--max-steps", 0), "--max-steps is 0"),
+        (("--lr", "nan"), "--lr is nan"),
+        (("--device", "abacus"), "no device 'abacus'"),
+        (("--sensors", "s2,dem"), "no sensor 'dem'"),
+        (("--sensors", "s2"), "at least two"),
+        (("--resume",), "nothing to resume"),
+        (("--catalog", "none.parquet"), "no catalog none.parquet"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(toy, tmp_path, monkeypatch, capsys, options, said):
+    """In this process, for speed; `main` is what the entry point calls."""
+    from train.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train", "csmoe", "--catalog", str(toy), *map(str, options)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    line = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert line.startswith("error: ")
+    assert line.count("\n") == 1
+    assert said in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_train_split_is_refused(make_catalog, tmp_path):
+    catalog = make_catalog(tmp_path, chips=4, shares=(0, 0, 1))
+    assert "train split" in refused(train("csmoe", "--catalog", catalog, cwd=tmp_path))
+
+
+def test_a_catalog_without_pixels_is_refused(make_catalog, tmp_path):
+    catalog = make_catalog(tmp_path, chips=4, cut=False)
+    assert "curate cut" in refused(train("csmoe", "--catalog", catalog, cwd=tmp_path))
+
+
+def test_a_changed_catalog_is_not_resumed(make_catalog, tmp_path):
+    catalog = make_catalog(tmp_path, chips=16)
+    start = ("csmoe", "--catalog", catalog, "--out", "run", "--no-probe", "--max-steps", 2, *QUICK)
+    assert train(*start, cwd=tmp_path).returncode == 0
+    make_catalog(tmp_path, chips=16, seed=8)
+    line = refused(train("csmoe", "--catalog", catalog, "--out", "run", "--resume", cwd=tmp_path))
+    assert "not the one" in line or "no longer" in line
+
+
+def test_a_loss_that_is_not_finite_ends_with_one(toy, tmp_path):
+    done = train("csmoe", "--catalog", toy, "--lr", 1e30, "--max-steps", 9, *QUICK, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: Training stopped at step")
+    assert "Traceback" not in done.stderr
+
+
+def test_version():
+    assert train("--version").stdout.startswith("train 0.")
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("csmoe", "--help")])
+def test_help_is_there_at_once(arguments):
+    """Best of five in processor time, which is the time passed where nothing else wants the processor."""
+    seconds = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert train(*arguments).returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    assert min(seconds) < 0.5

@@ -1,0 +1,162 @@
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from curate.catalog import Catalog, InputError
+from curate.catalog.shards import open_shard, pixels
+from train.data import Chips, DataConfig, Sensor, open_catalog
+
+
+@pytest.fixture(scope="module")
+def catalog(toy):
+    return open_catalog(toy)
+
+
+@pytest.fixture(scope="module")
+def config(catalog):
+    return DataConfig.of(catalog)
+
+
+def test_normalised_pixels_have_zero_mean_and_unit_deviation(catalog, config):
+    chips = Chips(catalog, config, "train")
+    stored = chips.gather(np.arange(len(chips)))
+    images = config.images({s: torch.from_numpy(v) for s, v in stored.items()})
+    for sensor in config.sensors:
+        image, missing = images[sensor.prefix], torch.from_numpy(stored[sensor.prefix]) == sensor.nodata
+        assert image.dtype == torch.float32
+        assert missing.any()
+        assert not image[missing].any()
+        for band in range(len(sensor.bands)):
+            values = image[:, band][~missing[:, band]].double()
+            assert values.mean().abs() < 1e-3
+            assert (values.std() - 1).abs() < 1e-3
+
+
+def test_normalising_is_scale_then_offset_then_statistics():
+    sensor = Sensor("x", "x", ("a", "b"), "m", 0.5, -3.0, -1, (10.0, 20.0), (2.0, 0.0))
+    stored = torch.tensor([[[[4, -1]], [[7, 8]]]], dtype=torch.int16)
+    expected = [[[[(4 * 0.5 - 3 - 10) / 2, 0.0]], [[7 * 0.5 - 3 - 20, 8 * 0.5 - 3 - 20]]]]
+    torch.testing.assert_close(sensor.normalise(stored), torch.tensor(expected))
+
+
+def test_unsigned_and_wide_integers_are_read_exactly():
+    high = Sensor("x", "x", ("a",), "m", 1.0, 0.0, 0, (0.0,), (1.0,))
+    stored = torch.from_numpy(np.array([[[[65535, 0]]]], np.uint16))
+    assert high.normalise(stored).flatten().tolist() == [65535.0, 0.0]
+    wide = replace(high, nodata=-(2**31))
+    assert wide.normalise(torch.tensor([[[[-(2**31), 5]]]], dtype=torch.int32)).flatten().tolist() == [
+        0.0,
+        5.0,
+    ]
+
+
+def test_gathered_pixels_are_those_of_the_chips_asked_for(catalog, config):
+    chips = Chips(catalog, config, "test")
+    asked = np.random.default_rng(0).permutation(len(chips))[:17]
+    for order in (asked, chips.in_storage_order(asked)):
+        found = chips.gather(order)
+        for prefix, info in catalog.sensors.items():
+            for place, chip in enumerate(order):
+                shard = open_shard(catalog.chips_folder / chips.columns["shard"][chip])
+                row = chips.columns["shard_row"][chip]
+                truth = pixels(shard, prefix, len(info.bands), 32)[row]
+                assert np.array_equal(found[prefix][place], truth)
+                assert shard["chip_id"][int(row)].as_py() == chips.ids[chip]
+
+
+def test_splits_share_no_chip_and_lose_none(catalog, config):
+    splits = [set(Chips(catalog, config, split).ids) for split in ("train", "val", "test")]
+    assert sum(map(len, splits)) == len(set.union(*splits)) == catalog.table.num_rows
+
+
+def test_band_means_are_in_physical_units(catalog, config):
+    chips = Chips(catalog, config, "val")
+    stored = chips.gather(np.arange(len(chips)))
+    for sensor, columns in (("s2", slice(0, 10)), ("s1", slice(10, 12))):
+        info = catalog.sensors[sensor]
+        values = np.where(stored[sensor] == info.nodata, np.nan, stored[sensor].astype(float))
+        expected = np.nanmean(values, axis=(2, 3)) * info.scale + info.offset
+        np.testing.assert_allclose(chips.band_means()[:, columns], expected, rtol=1e-9)
+
+
+def test_some_chips_are_a_seeded_draw(catalog, config):
+    chips = Chips(catalog, config, "train")
+    few = chips.some(10, seed=1)
+    assert len(few) == 10
+    assert set(few.ids) < set(chips.ids)
+    assert list(few.ids) == list(chips.some(10, seed=1).ids) != list(chips.some(10, seed=2).ids)
+    index = [list(chips.ids).index(chip) for chip in few.ids]
+    assert np.array_equal(few.gather(np.arange(10))["s1"], chips.gather(np.array(index))["s1"])
+    assert chips.some(10**6, seed=1) is chips
+
+
+def test_a_configuration_survives_json(config):
+    import json
+
+    assert DataConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_a_model_keeps_its_statistics_on_another_catalog(catalog, config):
+    mine = replace(
+        config, sensors=tuple(replace(s, mean=tuple(m + 1 for m in s.mean)) for s in config.sensors)
+    )
+    assert mine.on(catalog) == mine
+
+
+@pytest.mark.parametrize("field", ["bands", "unit", "name"])
+def test_a_catalog_that_means_something_else_is_refused(catalog, config, field):
+    other = {"bands": tuple(reversed(config.sensors[0].bands)), "unit": "DN", "name": "sentinel-2-l1c"}[field]
+    mine = replace(config, sensors=(replace(config.sensors[0], **{field: other}), config.sensors[1]))
+    with pytest.raises(InputError, match=f"{field} of sensor 's2'"):
+        mine.on(catalog)
+
+
+def test_a_missing_sensor_is_named(catalog):
+    with pytest.raises(InputError, match=r"no sensor 'dem'.*s2, s1"):
+        DataConfig.of(catalog, ["s2", "dem"])
+
+
+def test_no_catalog(tmp_path):
+    with pytest.raises(InputError, match="There is no catalog"):
+        open_catalog(tmp_path / "none.parquet")
+
+
+def test_a_catalog_without_pixels(make_catalog, tmp_path):
+    with pytest.raises(InputError, match="have no pixels"):
+        open_catalog(make_catalog(tmp_path, chips=4, cut=False))
+
+
+def test_a_catalog_of_another_version(toy, tmp_path):
+    table = pq.read_table(toy)
+    key = b"curate"
+    fields = table.schema.metadata[key].replace(b'"schema_version": 1', b'"schema_version": 99')
+    pq.write_table(table.replace_schema_metadata({key: fields}), tmp_path / "new.parquet")
+    with pytest.raises(InputError, match="schema version 99"):
+        open_catalog(tmp_path / "new.parquet")
+
+
+def test_statistics_that_are_not_finite(make_catalog, tmp_path):
+    path = make_catalog(tmp_path, chips=4, shares=(1, 0, 0))
+    broken = tmp_path / "toy" / "statistics.json"
+    broken.write_text(broken.read_text().replace('"mean": [\n', '"mean": [\nNaN,', 1))
+    with pytest.raises(InputError, match="not all finite"):
+        DataConfig.of(Catalog.open(path))
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "short"])
+def test_a_shard_that_is_not_what_the_catalog_says(make_catalog, tmp_path, damage):
+    path = make_catalog(tmp_path, chips=8, per_shard=4, shares=(1, 0, 0))
+    shard = tmp_path / "toy" / "chips" / "00000.arrow"
+    if damage == "missing":
+        shard.unlink()
+    elif damage == "truncated":
+        shard.write_bytes(shard.read_bytes()[:1000])
+    else:
+        make_catalog(tmp_path / "other", chips=2, per_shard=2, shares=(1, 0, 0))
+        shard.write_bytes((tmp_path / "other" / "toy" / "chips" / "00000.arrow").read_bytes())
+    catalog = open_catalog(path)
+    with pytest.raises(InputError, match=r"00000\.arrow"):
+        Chips(catalog, DataConfig.of(catalog), "train").gather(np.arange(8))

@@ -1,0 +1,102 @@
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from train.data import Chips, DataConfig, open_catalog
+from train.loader import Loader, in_order, prefetched, turned
+
+
+@pytest.fixture(scope="module")
+def chips(toy):
+    catalog = open_catalog(toy)
+    return Chips(catalog, DataConfig.of(catalog), "train")
+
+
+def same(first, second) -> bool:
+    return (
+        first.step == second.step
+        and np.array_equal(first.chips, second.chips)
+        and all(torch.equal(first.stored[s], second.stored[s]) for s in first.stored)
+    )
+
+
+def test_an_epoch_shows_each_chip_once_and_the_next_in_another_order(chips):
+    loader = Loader(chips, 10, seed=3)
+    steps = loader.steps_per_epoch
+    assert steps == len(chips) // 10
+    epochs = [np.concatenate([b.chips for b in loader.batches(e * steps, (e + 1) * steps)]) for e in range(6)]
+    for shown in epochs:
+        assert len(shown) == len(set(shown)) == steps * 10
+    assert not np.array_equal(epochs[0], epochs[1])
+    assert set(np.concatenate(epochs)) == set(range(len(chips)))  # what one epoch leaves out another shows
+
+
+def test_any_step_can_be_resumed_at(chips):
+    loader = Loader(chips, 10, seed=3)
+    whole = list(loader.batches(0, 14))
+    for start in (1, loader.steps_per_epoch, loader.steps_per_epoch + 2):
+        assert all(map(same, whole[start:], Loader(chips, 10, seed=3).batches(start, 14)))
+
+
+def test_another_seed_is_another_order(chips):
+    first, second = (next(Loader(chips, 10, seed).batches(0, 1)) for seed in (0, 1))
+    assert not np.array_equal(first.chips, second.chips)
+
+
+def test_a_split_smaller_than_a_batch_is_one_batch(chips):
+    loader = Loader(chips, 1000, seed=0)
+    assert loader.steps_per_epoch == 1
+    assert [len(b.chips) for b in loader.batches(0, 2)] == [len(chips)] * 2
+
+
+def test_the_eight_symmetries_differ_and_keep_the_values():
+    image = np.arange(9).reshape(1, 1, 3, 3)
+    seen = {turned(image, s).tobytes() for s in range(8)}
+    assert len(seen) == 8
+    assert np.array_equal(turned(image, 0), image)
+
+
+def test_sensors_of_a_batch_are_turned_alike(chips):
+    plain, turning = Loader(chips, 8, 0, flips=False), Loader(chips, 8, 0)
+    used = set()
+    for before, after in zip(plain.batches(0, 12), turning.batches(0, 12), strict=True):
+        fits = [
+            {
+                s
+                for s in range(8)
+                if np.array_equal(turned(before.stored[k].numpy(), s), after.stored[k].numpy())
+            }
+            for k in before.stored
+        ]
+        assert len(fits[0] & fits[1]) == 1
+        used |= fits[0]
+    assert len(used) > 3
+
+
+def test_the_thread_changes_nothing(chips):
+    loader = Loader(chips, 10, seed=3)
+    assert all(map(same, loader.batches(0, 9), prefetched(loader.batches(0, 9))))
+
+
+def test_what_fails_in_the_thread_is_raised_here(chips):
+    def broken():
+        yield from Loader(chips, 4, 0).batches(0, 2)
+        raise OSError("disk")
+
+    taken = []
+    with pytest.raises(OSError, match="disk"):
+        taken.extend(prefetched(broken()))
+    assert len(taken) == 0 or len(taken) == 2
+
+
+def test_the_thread_ends_when_nobody_reads(chips):
+    import threading
+
+    list(islice(prefetched(Loader(chips, 4, 0).batches(0, 1000)), 3))
+    assert not any(thread.name == "prefetch" for thread in threading.enumerate())
+
+
+def test_in_order_shows_all_chips_in_the_catalogs_order(chips):
+    assert np.array_equal(np.concatenate([b.chips for b in in_order(chips, 7)]), np.arange(len(chips)))

@@ -1,0 +1,198 @@
+"""The loop, the journal and the checkpoint together."""
+
+import json
+import os
+import signal
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from curate.catalog import InputError, RunError
+from train import loop
+from train.checkpoint import CHECKPOINT, WEIGHTS, load_model, read_checkpoint, save_weights
+from train.data import Chips, DataConfig, open_catalog
+from train.evaluate.probe import untrained
+from train.journal import LOG, NAMES, Journal
+from train.optimise import TrainConfig
+
+CONFIG = TrainConfig(steps=9, batch_size=8, lr=1e-3, log_every=2, save_every=3)
+
+
+@pytest.fixture(scope="module")
+def splits(toy):
+    catalog = open_catalog(toy)
+    data = DataConfig.of(catalog)
+    return data, Chips(catalog, data, "train"), Chips(catalog, data, "val")
+
+
+@pytest.fixture
+def run(splits, small_config):
+    data, chips, validation = splits
+
+    def start(folder, config=CONFIG, state=None):
+        model = untrained(small_config, config.seed)
+        step, journal = loop.train(model, data, chips, validation, config, folder, state)
+        return model, step, journal
+
+    return start
+
+
+def lines(folder, event):
+    written = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+    return [line for line in written if line["event"] == event]
+
+
+def equal(first, second) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_a_run_is_its_seeds(run, tmp_path):
+    first, again, other = (
+        run(tmp_path / str(i), replace(CONFIG, seed=seed))[0] for i, seed in enumerate((0, 0, 1))
+    )
+    assert equal(first, again)
+    assert not equal(first, other)
+
+
+@pytest.mark.parametrize("killed_at", [4, 6])
+def test_a_killed_run_goes_on_to_the_same_bits(run, tmp_path, monkeypatch, killed_at):
+    whole, _, journal = run(tmp_path / "whole")
+
+    add = Journal.add
+
+    def die(self, step, *rest):
+        if step == killed_at:
+            raise KeyboardInterrupt  # as abrupt as it gets within a process: nothing is saved
+        return add(self, step, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "add", die)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "killed")
+    state = read_checkpoint(tmp_path / "killed")
+    assert state["step"] == killed_at // 3 * 3
+    torch.manual_seed(99)
+    resumed, step, resumed_journal = run(tmp_path / "killed", state=state)
+    assert step == CONFIG.steps
+    assert equal(whole, resumed)
+    assert resumed_journal.first == journal.first
+    steps = [line["step"] for line in lines(tmp_path / "killed", "train")]
+    assert steps == sorted(set(steps))  # what was taken twice is logged once
+    optimisers = [read_checkpoint(tmp_path / name)["optimiser"]["state"] for name in ("whole", "killed")]
+    for key, moments in optimisers[0].items():
+        assert all(torch.equal(moments[name], optimisers[1][key][name]) for name in moments)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_between_two_steps(run, tmp_path, monkeypatch, number):
+    whole = run(tmp_path / "whole")[0]
+    before = signal.getsignal(number)
+    add = Journal.add
+
+    def signalled(self, step, *rest):
+        if step == 3:
+            os.kill(os.getpid(), number)
+        return add(self, step, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "add", signalled)
+        _, step, _ = run(tmp_path / "stopped")
+    assert step == 4
+    assert signal.getsignal(number) == before
+    resumed, step, _ = run(tmp_path / "stopped", state=read_checkpoint(tmp_path / "stopped"))
+    assert step == CONFIG.steps
+    assert equal(whole, resumed)
+
+
+def test_a_loss_that_is_not_finite_names_the_chips_and_spares_the_checkpoint(
+    run, splits, tmp_path, monkeypatch
+):
+    draw, shown = loop.masks_for, []
+
+    def poison(model, config, batch, step, device):
+        if step == 4:
+            model.embed["s1"].proj.bias.data.fill_(float("nan"))
+        return draw(model, config, batch, step, device)
+
+    batches = loop.Loader.batches
+
+    def watch(self, first, last):
+        for batch in batches(self, first, last):
+            shown.append(batch.chips)
+            yield batch
+
+    monkeypatch.setattr(loop, "masks_for", poison)
+    monkeypatch.setattr(loop.Loader, "batches", watch)
+    with pytest.raises(RunError, match=r"step 5: .*total.* not finite") as caught:
+        run(tmp_path)
+    named = set(str(caught.value).split("batch: ")[1].split(", "))
+    assert named == set(splits[1].ids[shown[4]])
+    state = read_checkpoint(tmp_path)
+    assert state["step"] == 3
+    assert all(tensor.isfinite().all() for tensor in state["model"].values())
+
+
+def test_a_lazy_journal_finds_the_step_that_went_wrong(tmp_path):
+    journal = Journal(tmp_path, every=10, eager=False)
+    for step in range(5):
+        row = torch.full((len(NAMES),), float("nan") if step == 2 else 1.0)
+        journal.add(step, [f"chip{step}"], row, 1e-3, 0.0)
+    with pytest.raises(RunError, match=r"step 3: .*chip2$"):
+        journal.flush(5, 1e-3)
+
+
+def test_the_log_holds_every_loss(run, tmp_path):
+    run(tmp_path)
+    steps = lines(tmp_path, "train")
+    assert [line["step"] for line in steps] == [2, 3, 4, 6, 8, 9]
+    for line in steps:
+        assert {"total", "umr", "cmr", "mim", "lr", "pairs_per_s", "grad_norm"} <= set(line)
+        assert line["total"] == pytest.approx(line["umr"] + line["cmr"] + line["mim"], rel=1e-5)
+        assert line["reconstruction"] == pytest.approx((line["umr"] + line["cmr"]) / 4, rel=1e-5)
+    assert [line["step"] for line in lines(tmp_path, "val")] == [3, 6, 9]
+
+
+def test_training_lowers_the_loss(run, tmp_path):
+    _, _, journal = run(tmp_path, replace(CONFIG, steps=60, lr=3e-3, save_every=100))
+    assert sum(journal.last) < 0.9 * sum(journal.first)
+
+
+def test_training_leaves_no_thread(run, tmp_path):
+    run(tmp_path)
+    assert not any(thread.name == "prefetch" for thread in threading.enumerate())
+
+
+def test_weights_explain_themselves(run, splits, tmp_path):
+    model, step, _ = run(tmp_path)
+    path = save_weights(tmp_path, model, splits[0], CONFIG, step)
+    loaded, data = load_model(path)
+    assert data == splits[0]
+    assert data.simulated
+    assert loaded.config == model.config
+    assert equal(model, loaded)
+    assert not loaded.training
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["csmoe"])
+    assert about["data"]["recipe_hash"] == "0" * 32
+    assert about["data"]["sensors"][0]["bands"][0] == "B02"
+    assert about["data"]["sensors"][1]["unit"] == "dB"
+    assert load_model(tmp_path)[0].config == model.config
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not safetensors"])
+def test_a_file_that_is_no_model_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / WEIGHTS).write_bytes(content)
+    with pytest.raises(InputError, match="weights"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a checkpoint"])
+def test_a_checkpoint_that_is_none_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / CHECKPOINT).write_bytes(content)
+    with pytest.raises(InputError):
+        read_checkpoint(tmp_path)

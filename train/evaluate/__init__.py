@@ -1,0 +1,1 @@
+"""What a model has learned: features, probes, and how sharply it routes."""

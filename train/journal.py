@@ -1,0 +1,117 @@
+"""The record of a run: losses by step, checked, averaged over windows and written as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from curate.catalog import RunError
+from curate.catalog.files import append_line, write_text
+
+LOG = "log.jsonl"
+ENDS = 20  # steps at the start and at the end whose mean reconstruction loss is compared
+NAMES = ("total", "reconstruction", "umr", "cmr", "mim", "grad_norm")
+
+
+class Journal:
+    """Keeps what each step yields on the device and reads it out *every* so many steps.
+
+    Reading a number waits for the device, so a GPU is asked once a window; a CPU has nothing to wait for and
+    is asked at every step.
+    """
+
+    def __init__(self, folder: Path, every: int, eager: bool) -> None:
+        self.path, self.every, self.eager = folder / LOG, every, eager
+        self.first: list[float] = []  # reconstruction loss of the first steps
+        self.last: list[float] = []  # and of the last
+        self.latest: dict[str, float] = {}  # means of the last window written
+        self._pending: list[tuple[int, Sequence[str], Tensor]] = []
+        self._window: list[list[float]] = []
+        self._pairs, self._waited_s, self._since = 0, 0.0, time.perf_counter()
+
+    def add(self, step: int, chip_ids: Sequence[str], values: Tensor, lr: float, waited_s: float) -> bool:
+        """Take the step's numbers, in the order of `NAMES`; True where a line was written.
+
+        Raises:
+            RunError: a loss is not finite.
+        """
+        self._pending.append((step, chip_ids, values.detach()))
+        self._pairs += len(chip_ids)
+        self._waited_s += waited_s
+        if self.eager:
+            self._read()
+        if (step + 1) % self.every:
+            return False
+        self.flush(step, lr)
+        return True
+
+    def flush(self, step: int, lr: float) -> None:
+        """Write the mean of what has come since the last line; nothing where nothing has."""
+        self._read()
+        if not self._window:
+            return
+        means = [sum(column) / len(self._window) for column in zip(*self._window, strict=True)]
+        passed_s = max(time.perf_counter() - self._since, 1e-9)
+        self.latest = {
+            **dict(zip(NAMES, means, strict=True)),
+            "lr": lr,
+            "pairs_per_s": self._pairs / passed_s,
+            "data_wait": self._waited_s / passed_s,  # share of the time in which no batch was ready
+        }
+        self.write("train", step=step + 1, **self.latest)
+        self._window = []
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Leave what is not training, such as validation, out of the next window's speed."""
+        self._pairs, self._waited_s, self._since = 0, 0.0, time.perf_counter()
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Append one line."""
+        append_line(self.path, json.dumps({"event": event, **fields}))
+
+    def forget_after(self, step: int) -> None:
+        """Drop lines of steps that a killed run took after its last checkpoint: they are taken again."""
+        if not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line).get("step", 0) <= step:
+                    kept.append(line)
+            except json.JSONDecodeError:
+                continue  # torn by the kill
+        write_text(self.path, "".join(line + "\n" for line in kept))
+
+    def _read(self) -> None:
+        if not self._pending:
+            return
+        rows: list[list[float]] = (
+            torch.stack([values for *_, values in self._pending]).double().cpu().tolist()
+        )
+        for (step, chip_ids, _), row in zip(self._pending, rows, strict=True):
+            wrong = [name for name, value in zip(NAMES, row, strict=True) if not math.isfinite(value)]
+            if wrong:
+                raise RunError(
+                    f"Training stopped at step {step + 1}: {' and '.join(wrong)} not finite. "
+                    "Lower --lr, or look at the chips of that batch: " + ", ".join(map(str, chip_ids))
+                )
+            reconstruction = row[NAMES.index("reconstruction")]
+            if len(self.first) < ENDS:
+                self.first.append(reconstruction)
+            self.last = [*self.last[1 - ENDS :], reconstruction]
+        self._window += rows
+        self._pending = []
+
+    def to_json(self) -> dict[str, list[float]]:
+        return {"first": self.first, "last": self.last}
+
+    def resume(self, fields: dict[str, list[float]]) -> None:
+        self.first, self.last = list(fields["first"]), list(fields["last"])

@@ -1,0 +1,18 @@
+"""The parts that models are built from; argument names follow timm."""
+
+from train.layers.attention import Attention, Block, Mlp
+from train.layers.patches import PatchEmbed, patch_grid, patch_targets, take_patches
+from train.layers.positions import sincos_positions
+from train.layers.soft_moe import SoftMoE
+
+__all__ = [
+    "Attention",
+    "Block",
+    "Mlp",
+    "PatchEmbed",
+    "SoftMoE",
+    "patch_grid",
+    "patch_targets",
+    "sincos_positions",
+    "take_patches",
+]

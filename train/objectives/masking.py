@@ -1,0 +1,80 @@
+"""Which tokens of which sensor the encoder sees (CSMAE, arXiv 2401.07782, section III)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+MASKINGS = ("random", "identical", "disjoint")
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One sensor's visible and hidden tokens, as raster positions."""
+
+    visible: Tensor  # [B, K] in the order in which the encoder sees them
+    masked: Tensor  # [B, N-K] in the order in which mask tokens stand for them
+    restore: Tensor  # [B, N] where each raster position lies in [visible | masked]
+
+    @classmethod
+    def of(cls, shuffle: Tensor, keep: int) -> Mask:
+        """From a permutation of the positions [B, N], of which the first *keep* stay visible."""
+        return cls(shuffle[:, :keep], shuffle[:, keep:], shuffle.argsort(1))
+
+    @property
+    def hidden(self) -> Tensor:
+        """True where a raster position is hidden: [B, N]."""
+        return self.restore >= self.visible.shape[1]
+
+
+def draw_masks(
+    masking: str,
+    sensors: Sequence[str],
+    batch: int,
+    tokens: int,
+    ratio: float,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+) -> dict[str, Mask]:
+    """Masks by sensor; each sensor keeps int(tokens · (1 - ratio)) of its tokens.
+
+    `random` draws for each sensor alone and `identical` once for all. With `disjoint` no position is visible
+    in two sensors and every position is visible in one: the first sensor keeps its share, the others split
+    the exact complement. (The published code rounds both shares down and can lose a position.)
+
+    Args:
+        generator: a CPU generator, so that the draw is the same on every device.
+
+    Raises:
+        ValueError: unknown masking, or a sensor would keep no token or all of them.
+    """
+    keep = int(tokens * (1 - ratio))
+    if masking not in MASKINGS:
+        raise ValueError(f"Unknown masking {masking!r}: choose one of {', '.join(MASKINGS)}")
+    if not 0 < keep < tokens:
+        raise ValueError(f"A mask ratio of {ratio} keeps {keep} of {tokens} tokens")
+
+    def shuffle() -> Tensor:
+        return torch.rand(batch, tokens, generator=generator).argsort(1)
+
+    if masking == "random":
+        masks = [Mask.of(shuffle(), keep) for _ in sensors]
+    elif masking == "identical" or len(sensors) == 1:
+        masks = [Mask.of(shuffle(), keep)] * len(sensors)
+    else:
+        order, others = shuffle(), len(sensors) - 1
+        if tokens - keep < others:
+            raise ValueError(f"{tokens - keep} hidden tokens cannot be split among {others} sensors")
+        cuts = [0, *(keep + (tokens - keep) * i // others for i in range(others + 1))]
+        masks = [Mask.of(order.roll(-start, dims=1), stop - start) for start, stop in pairwise(cuts)]
+    return {sensor: to_device(mask, device) for sensor, mask in zip(sensors, masks, strict=True)}
+
+
+def to_device(mask: Mask, device: torch.device | str) -> Mask:
+    """*mask* on *device*."""
+    visible, masked, restore = (part.to(device) for part in (mask.visible, mask.masked, mask.restore))
+    return Mask(visible, masked, restore)

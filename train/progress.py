@@ -1,0 +1,44 @@
+"""A progress bar on standard error; silent where that is no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Bar:
+    """Steps done, and the latest losses, learning rate and speed."""
+
+    def __init__(self, done: int, steps: int) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[losses]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("training", total=steps, completed=done, losses="")
+
+    def show(self, values: Mapping[str, float]) -> None:
+        names = ("total", "umr", "cmr", "mim")
+        losses = " ".join(f"{name} {values[name]:.3f}" for name in names)
+        speed = f"lr {values['lr']:.1e} {values['pairs_per_s']:.0f} pairs/s"
+        self._progress.update(self._task, losses=f"{losses} {speed}")
+
+    def advance(self) -> None:
+        self._progress.advance(self._task)
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
