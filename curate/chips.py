@@ -136,7 +136,7 @@ def wrapped(shape: shapely.Geometry) -> shapely.Geometry:
     """The polygons of *shape*, whose longitudes run from -540 to 540, brought to -180 to 180 and split there."""
     parts: list[Any] = []
     for shift in (-360.0, 0.0, 360.0):
-        moved = shapely.transform(shape, lambda points, by=shift: points + [by, 0.0])
+        moved = shapely.transform(shape, lambda points, by=shift: points + np.array([by, 0.0]))
         clipped = shapely.get_parts(shapely.intersection(moved, shapely.box(-180, -90, 180, 90)))
         parts += [part for part in clipped if shapely.area(part) > 0]
     return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts)

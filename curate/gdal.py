@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from curate.catalog.errors import InputError
+from curate.signing import hide, sign
 
 _ENVIRONMENT = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # 4 instead of 13 requests to open a file behind HTTP
@@ -42,11 +43,11 @@ def opened(href: str, what: str = "Raster") -> Iterator[Any]:
     from rasterio.errors import RasterioIOError
 
     try:
-        source = rasterio.open(href)
+        source = rasterio.open(sign(href))
     except RasterioIOError as error:
-        raise InputError(f"{what} {href} cannot be read", " ".join(str(error).split())) from error
+        raise InputError(f"{what} {href} cannot be read", hide(" ".join(str(error).split()))) from error
     with source:
         try:
             yield source
         except RasterioIOError as error:
-            raise InputError(f"{what} {href} is broken", " ".join(str(error).split())) from error
+            raise InputError(f"{what} {href} is broken", hide(" ".join(str(error).split()))) from error

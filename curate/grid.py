@@ -125,6 +125,9 @@ class Grid:
         shapes = shapely.box(west, south, np.minimum(east, 180.0), north)
         across = np.flatnonzero(east > 180.0)
         for i in across:  # one cell in a row of hundreds
+            if east[i] - west[i] >= 360.0:  # the one cell of a row at the pole
+                shapes[i] = shapely.box(-180.0, south[i], 180.0, north[i])
+                continue
             shapes[i] = shapely.MultiPolygon(
                 [shapes[i], shapely.box(-180.0, south[i], east[i] - 360.0, north[i])]
             )

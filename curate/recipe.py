@@ -36,7 +36,9 @@ class Section(BaseModel):
 class Budget(str):
     """How many chips to draw: a count (``250k``, ``1M``, ``1_000_000``, ``1e6``) or a share (``25%``)."""
 
-    _COUNT = re.compile(r"(?P<number>\d[\d_]*(\.\d+)?(e\+?\d{1,2})?)(?P<unit>[km]?)", re.ASCII | re.IGNORECASE)
+    _COUNT = re.compile(
+        r"(?P<number>\d[\d_]*(\.\d+)?(e\+?\d{1,2})?)(?P<unit>[km]?)", re.ASCII | re.IGNORECASE
+    )
     _SHARE = re.compile(r"(?P<number>\d+(\.\d+)?)%", re.ASCII)
 
     def of(self, pool_rows: int) -> int:

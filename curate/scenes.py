@@ -62,6 +62,7 @@ class Found:
     scenes: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     other: int = 0  # items outside the area or the period
+    missing: list[str] = field(default_factory=list)  # what the archive could not be made to give, and why
 
 
 def scene(
@@ -121,23 +122,26 @@ def _footprint(geometry: dict[str, Any] | None) -> shapely.Geometry | None:
         shape = shapely.force_2d(shapely.from_geojson(json.dumps(geometry))) if geometry else None
     except (shapely.GEOSException, TypeError):
         return None
-    polygons = [part for part in shapely.get_parts(shape) if part.geom_type == "Polygon" and not part.is_empty]
-    parts = [part for polygon in polygons for part in shapely.get_parts(_across_antimeridian(polygon))]
-    parts = [part for part in parts if part.geom_type == "Polygon" and shapely.area(part) > 0]
-    if not parts:
-        return None
-    return parts[0] if len(parts) == 1 else shapely.make_valid(shapely.MultiPolygon(parts))
+    parts = [part for polygon in _polygons(shape) for part in _polygons(_across_antimeridian(polygon))]
+    parts = [part for part in parts if shapely.area(part) > 0]  # make_valid leaves lines and slivers
+    return shapely.union_all(parts) if parts else None
+
+
+def _polygons(shape: shapely.Geometry | None) -> list[shapely.Polygon]:
+    """The polygons in *shape*, which may be a collection of collections."""
+    parts = shapely.get_parts(shapely.get_parts(shape))
+    return [part for part in parts if part.geom_type == "Polygon" and not shapely.is_empty(part)]
 
 
 def _across_antimeridian(polygon: shapely.Polygon) -> shapely.Geometry:
     """*polygon* made valid, and split where it runs across ±180° in spite of RFC 7946, section 3.1.9.
 
-    An edge that spans more than half the globe is one that crosses; edges from -180 to 180 exactly do so only in
-    a polygon that has others. A ring that does not close then runs around a pole, and is closed over it.
+    An edge that spans more than half the globe is one that crosses, unless no area is left then: that is a box
+    around the globe. A ring that does not close then runs around a pole, and is closed over it.
     """
     rings = [shapely.get_coordinates(ring) for ring in (polygon.exterior, *polygon.interiors)]
-    steps = np.abs(np.diff(rings[0][:, 0]))
-    if not ((steps > 180) & (steps < 360)).any() and np.abs(rings[0][:, 0]).max() <= 180:
+    lon = rings[0][:, 0]
+    if np.abs(np.diff(lon)).max() <= 180 and np.abs(lon).max() <= 180:
         return shapely.make_valid(polygon)
     around = [np.column_stack([np.unwrap(ring[:, 0], period=360.0), ring[:, 1]]) for ring in rings]
     outer = around[0]
@@ -148,7 +152,8 @@ def _across_antimeridian(polygon: shapely.Polygon) -> shapely.Geometry:
     holes = [hole - [360.0 * np.round((hole[:, 0].mean() - middle) / 360.0), 0.0] for hole in around[1:]]
     outer_shift = np.array([360.0 * np.round(middle / 360.0), 0.0])
     shape = shapely.Polygon(outer - outer_shift, [hole - outer_shift for hole in holes])
-    return wrapped(shapely.make_valid(shape))
+    split = wrapped(shapely.make_valid(shape))
+    return shapely.make_valid(polygon) if shapely.is_empty(split) else split
 
 
 def acquisition_time(properties: dict[str, Any]) -> dt.datetime | None:

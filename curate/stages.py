@@ -113,9 +113,11 @@ def search(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
     scenes: list[dict[str, Any]] = []
     rejected: dict[str, int] = {}
     seen = 0
+    missing: list[str] = []
     for name in recipe.sensors.all:
         found = archive.search(area, recipe.period, sensor(name), bands[name])
         scenes += found.scenes
+        missing += found.missing
         rejected = add(rejected, count(f"{name}: {item.reason}" for item in found.rejected))
         rejected = add(rejected, {f"{name}: outside area or period": found.other} if found.other else {})
         seen += len(found.scenes) + len(found.rejected) + found.other
@@ -135,10 +137,15 @@ def search(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
     for scene in scenes:
         for asset in scene["assets"]:
             asset["href"] = workspace.relative(asset["href"])
+    for line in missing:
+        say(f"Not had: {line}")
+    if missing:
+        say("What could be had is kept; run the same command again to ask for the rest.")
+        key = ""  # so that the next run searches again
     metadata = {"key": key, "simulated": archive.simulated, "archive": recipe.archive}
     write_geoparquet(scenes_table(scenes), workspace.scenes, metadata)
     by_sensor = count(scene["sensor"] for scene in scenes)
-    return Summary("search", "scenes", seen, number, rejected, {"by_sensor": by_sensor})
+    return Summary("search", "scenes", seen, number, rejected, {"by_sensor": by_sensor, "missing": missing})
 
 
 def _archive(recipe: Recipe, workspace: Workspace, engine: Engine, area: shapely.Geometry) -> Archive:

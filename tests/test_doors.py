@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-GEOSPATIAL = ("rasterio", "geopandas", "shapely", "pyproj", "dask", "distributed", "xarray", "pystac", "pandas")
+GEOSPATIAL = (
+    "rasterio",
+    "geopandas",
+    "shapely",
+    "pyproj",
+    "dask",
+    "distributed",
+    "xarray",
+    "pystac",
+    "pandas",
+)
 
 
 def imports(path: Path) -> set[str]:
@@ -29,14 +39,18 @@ def under(module: str, *names: str) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in names)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "train").rglob("*.py")), ids=lambda p: p.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "train").rglob("*.py")), ids=lambda p: p.relative_to(ROOT).as_posix()
+)
 def test_train_knows_of_curate_only_the_catalog(path: Path) -> None:
     outside = {m for m in imports(path) if under(m, "curate") and not under(m, "curate.catalog")}
     assert not outside
     assert not {m for m in imports(path) if under(m, *GEOSPATIAL)}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "curate").rglob("*.py")), ids=lambda p: p.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "curate").rglob("*.py")), ids=lambda p: p.relative_to(ROOT).as_posix()
+)
 def test_curate_knows_neither_torch_nor_train(path: Path) -> None:
     assert not {m for m in imports(path) if under(m, "torch", "train")}
 
@@ -58,7 +72,9 @@ import curate.catalog, curate.catalog.shards, curate.catalog.validation, curate.
 def test_help_comes_in_under_half_a_second(program: str) -> None:
     def seconds() -> float:
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", f"{program}.cli", "--help"], cwd=ROOT, check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", f"{program}.cli", "--help"], cwd=ROOT, check=True, capture_output=True
+        )
         return time.perf_counter() - started
 
     assert min(seconds() for _ in range(5)) < 0.5

@@ -12,6 +12,11 @@ from curate.scenes import Found
 from curate.sensors import Sensor
 
 SIMULATED = "simulated"
+READY = {  # STAC APIs by name
+    "earth-search": "https://earth-search.aws.element84.com/v1",
+    "planetary-computer": "https://planetarycomputer.microsoft.com/api/stac/v1",
+    "copernicus": "https://stac.dataspace.copernicus.eu/v1",
+}
 
 
 class Archive(Protocol):
@@ -28,13 +33,19 @@ class Archive(Protocol):
 
 
 def open_archive(name: str) -> Archive:
-    """The archive called *name*: the path or URL of a static STAC catalog, or of its folder.
+    """The archive called *name*: a name in `READY`, the URL of a STAC API, or a static STAC catalog's path or URL.
 
     Raises:
         InputError: there is no such archive, or it is no STAC catalog.
     """
     from curate.archives.static import StaticArchive
 
+    name = READY.get(name, name)
+    if name.startswith(("http://", "https://")):
+        from curate.archives.api import ApiArchive
+
+        api = ApiArchive.open(name)
+        return StaticArchive.open(name) if api is None else api
     path = Path(name)
     if "://" not in name and path.is_dir():
         name = str(path / "catalog.json")

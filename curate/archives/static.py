@@ -12,6 +12,7 @@ import pystac
 import shapely
 from pystac.utils import make_absolute_href
 
+from curate.archives.duplicates import newest
 from curate.catalog.errors import InputError
 from curate.recipe import Period
 from curate.scenes import Found, Rejected, scene
@@ -68,17 +69,26 @@ class StaticArchive:
                 found.scenes.append(row)
             else:
                 found.other += 1
+        found.scenes, older = newest(found.scenes)
+        found.rejected += older
         return found
 
     def _items(self, collection: str, found: Found) -> Iterator[tuple[str, dict[str, Any]]]:
         """Items of one collection with their hrefs; what cannot be read goes to ``found.rejected``."""
         todo = [(self.href, self.root)]
+        seen = {self.href}  # links may lead back, or twice to the same place
         while todo:
             here, node = todo.pop()
             for link in node.get("links", []):
                 if link.get("rel") not in ("child", "item"):
                     continue
+                if not link.get("href"):
+                    found.rejected.append(Rejected(here, f"{link['rel']} link without a target"))
+                    continue
                 href = make_absolute_href(link["href"], here)
+                if href in seen:
+                    continue
+                seen.add(href)
                 try:
                     child = _read(href)
                 except (OSError, ValueError) as error:
@@ -92,8 +102,19 @@ class StaticArchive:
 
 
 def _read(href: str) -> dict[str, Any]:
-    """One JSON document."""
-    document = json.loads(pystac.StacIO.default().read_text(href))
+    """One JSON document.
+
+    Raises:
+        OSError: the file or page cannot be read.
+        ValueError: it is no JSON object.
+    """
+    try:
+        text = pystac.StacIO.default().read_text(href)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # pystac and urllib3 raise their own kinds
+        raise OSError(" ".join(str(error.__cause__ or error).split())) from error
+    document = json.loads(text)
     if not isinstance(document, dict):
         raise ValueError("it is not a JSON object")
     return document

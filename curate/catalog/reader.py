@@ -84,7 +84,7 @@ class Catalog:
         path = self.path.parent / self.meta.statistics
         try:
             return read_statistics(path)
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
                 f"Band statistics {path} cannot be read", str(error), "Write them again with: curate cut"
             ) from error
@@ -102,7 +102,7 @@ def read_meta(path: Path) -> CatalogMeta:
         fields = read_metadata(path)
     except (OSError, pa.ArrowInvalid, ValueError) as error:
         raise InputError(f"{path} is not a readable Parquet file", str(error)) from error
-    if fields is None or "schema_version" not in fields:
+    if not isinstance(fields, dict) or "schema_version" not in fields:
         raise InputError(
             f"{path} is no catalog",
             "its metadata has no key 'curate' with a schema version",
@@ -118,5 +118,5 @@ def read_meta(path: Path) -> CatalogMeta:
         )
     try:
         return CatalogMeta.from_json(fields)
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise InputError(f"The metadata of catalog {path} is broken", repr(error)) from error

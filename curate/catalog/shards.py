@@ -103,7 +103,7 @@ def open_shard(path: Path) -> pa.RecordBatch:
     try:
         with pa.memory_map(str(path)) as source:
             return pa.ipc.open_file(source).get_batch(0)
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: it holds no batch
         raise InputError(
             f"Shard {path} cannot be read", str(error), "Cut it again with: curate cut"
         ) from error

@@ -40,7 +40,11 @@ def _geo(path: Path, table: pa.Table) -> Iterator[str]:
     if text is None:
         yield "metadata: no 'geo' key, so it is no GeoParquet"
         return
-    geo: dict[str, Any] = json.loads(text)
+    try:
+        geo: dict[str, Any] = json.loads(text)
+    except ValueError:
+        yield "metadata: 'geo' is not JSON"
+        return
     if geo.get("version") != "1.1.0":
         yield f"metadata: GeoParquet version {geo.get('version')!r} instead of '1.1.0'"
     column = geo.get("columns", {}).get("geometry", {})
@@ -105,6 +109,10 @@ def _pixels(path: Path, table: pa.Table, meta: CatalogMeta) -> Iterator[str]:
     """The shards hold the chips that the rows say, and the statistics are there."""
     folder = path.parent / meta.chips
     cut = table.filter(pc.is_valid(table["shard"]))
+    lost = pc.sum(pc.is_null(cut["shard_row"])).as_py() or 0
+    if lost:
+        yield f"column shard_row: {lost:,} chips have a shard but no row in it"
+        cut = cut.filter(pc.is_valid(cut["shard_row"]))
     if cut.num_rows and not (path.parent / meta.statistics).exists():
         yield f"statistics: {meta.statistics} does not exist"
     for name in cut["shard"].unique().to_pylist():
@@ -114,6 +122,13 @@ def _pixels(path: Path, table: pa.Table, meta: CatalogMeta) -> Iterator[str]:
         except InputError as error:
             yield f"shard {name}: {error.why}"
             continue
+        except KeyError:
+            yield f"shard {name}: it has no column chip_id"
+            continue
         at = rows["shard_row"].to_numpy()
-        if at.max() >= len(held) or held.take(pa.array(at)).to_pylist() != rows["chip_id"].to_pylist():
+        if (
+            at.min() < 0
+            or at.max() >= len(held)
+            or held.take(pa.array(at)).to_pylist() != rows["chip_id"].to_pylist()
+        ):
             yield f"shard {name}: its rows are not the chips that the catalog says"

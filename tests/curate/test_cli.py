@@ -43,7 +43,9 @@ def test_an_area_without_land_or_scenes(tmp_path: Path, small_archive: Path) -> 
     refuses(curate("catalog", *elsewhere, cwd=tmp_path), "no usable sentinel-2-l2a scene", "NZ")
 
 
-@pytest.mark.parametrize("text", ['{"type": "FeatureCollection", "features": []}', "[1, 2]", "no json", '"Catalog"'])
+@pytest.mark.parametrize(
+    "text", ['{"type": "FeatureCollection", "features": []}', "[1, 2]", "no json", '"Catalog"']
+)
 def test_an_archive_that_is_no_stac_catalog(tmp_path: Path, text: str) -> None:
     archive = write(tmp_path / "catalog.json", text)
     refuses(curate("catalog", "--archive", archive, cwd=tmp_path), "catalog.json", "STAC")
@@ -63,20 +65,28 @@ def test_a_budget_of_nonsense(workspace: Workspace, budget: str) -> None:
 
 def test_an_unknown_key_in_a_recipe(tmp_path: Path) -> None:
     recipe = write(tmp_path / "mine.yaml", "sampling:\n  budgett: 1M\n")
-    refuses(curate("catalog", "--recipe", recipe, cwd=tmp_path), "mine.yaml", "sampling.budgett", "unknown key")
+    refuses(
+        curate("catalog", "--recipe", recipe, cwd=tmp_path), "mine.yaml", "sampling.budgett", "unknown key"
+    )
     refuses(curate("catalog", "--set", "pairing.max=3", cwd=tmp_path), "pairing.max", "unknown key")
     refuses(curate("catalog", "--set", "pairing.max_dt_days", cwd=tmp_path), "KEY=VALUE")
 
 
 def test_a_sensor_or_band_that_does_not_exist(tmp_path: Path) -> None:
-    refuses(curate("catalog", "--set", "sensors.partners=[sentinel-9]", cwd=tmp_path), "sentinel-9", "sentinel-1-rtc")
+    refuses(
+        curate("catalog", "--set", "sensors.partners=[sentinel-9]", cwd=tmp_path),
+        "sentinel-9",
+        "sentinel-1-rtc",
+    )
     bands = "sensors.bands={sentinel-2-l2a: [B04, B99]}"
     refuses(curate("catalog", "--set", bands, cwd=tmp_path), "B99", "B8A")
 
 
 def test_a_map_that_cannot_be_read(tmp_path: Path, workspace: Workspace) -> None:
     root = ("--root", str(workspace.root))
-    refuses(curate("describe", "--landcover", "nomap.tif", *root, cwd=tmp_path), "Land-cover map", "nomap.tif")
+    refuses(
+        curate("describe", "--landcover", "nomap.tif", *root, cwd=tmp_path), "Land-cover map", "nomap.tif"
+    )
     truncated = tmp_path / "koppen.tif"
     truncated.write_bytes(b"II*\0 nothing follows")
     refuses(curate("describe", "--climate", str(truncated), *root, cwd=tmp_path), "Climate map", "koppen.tif")

@@ -109,7 +109,11 @@ def every_cell(spacing: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(
-    st.floats(-180, 180), st.floats(-90, 89), st.floats(0.01, 359), st.floats(0.01, 60), st.sampled_from([500, 333])
+    st.floats(-180, 180),
+    st.floats(-90, 89),
+    st.floats(0.01, 359),
+    st.floats(0.01, 60),
+    st.sampled_from([500, 333]),
 )
 @settings(max_examples=150, deadline=None)
 @example(170.0, -20.0, 20.0, 10.0, 333)
@@ -178,7 +182,9 @@ def test_zones(lon: float, lat: float, epsg: int) -> None:
 @example(-180.00000000000003, 10.0)
 def test_zones_exist(lon: float, lat: float) -> None:
     epsg = int(zone_epsg(np.array([lon]), np.array([lat]))[0])
-    assert epsg in {*range(32601, 32662), *range(32701, 32762)} and epsg not in (32661, 32761) or abs(lat) >= 80
+    assert (epsg in {*range(32601, 32662), *range(32701, 32762)} and epsg not in (32661, 32761)) or abs(
+        lat
+    ) >= 80
 
 
 def test_a_cells_zone_is_that_of_its_south_west_corner() -> None:

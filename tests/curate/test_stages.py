@@ -57,7 +57,10 @@ def test_stored_pixels_are_those_of_the_scene(built: Workspace, small_archive: P
     catalog = Catalog.open(built.catalog)
     table, sensor = catalog.table, catalog.sensors["s2"]
     for row in (0, table.num_rows // 2, table.num_rows - 1):
-        chip = {name: table[name][row].as_py() for name in ("shard", "shard_row", "epsg", "transform", "s2_offset")}
+        chip = {
+            name: table[name][row].as_py()
+            for name in ("shard", "shard_row", "epsg", "transform", "s2_offset")
+        }
         with rasterio.open(dict(table["s2_hrefs"][row].as_py())["B04"]) as source:
             assert source.crs.to_epsg() == chip["epsg"]
             top, left = source.index(chip["transform"][2] + 5, chip["transform"][5] - 5)
@@ -89,7 +92,9 @@ def test_two_workers_make_the_same_catalog(recipe: Recipe, built: Workspace, tmp
     same_rows(workspace.catalog, built.catalog)
 
 
-def test_shuffled_tables_make_the_same_catalog(recipe: Recipe, built: Workspace, workspace: Workspace) -> None:
+def test_shuffled_tables_make_the_same_catalog(
+    recipe: Recipe, built: Workspace, workspace: Workspace
+) -> None:
     random = np.random.default_rng(0)
 
     def shuffle(path: Path) -> None:
@@ -112,7 +117,11 @@ def test_shuffled_tables_make_the_same_catalog(recipe: Recipe, built: Workspace,
 
 
 def test_a_second_run_keeps_every_table(recipe: Recipe, workspace: Workspace) -> None:
-    before = {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*") if path.suffix in (".parquet", ".arrow")}
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in workspace.root.rglob("*")
+        if path.suffix in (".parquet", ".arrow")
+    }
     summaries = stages.build(recipe, workspace, Engine(workers=1))
     assert all(summary.reused for summary in summaries)
     assert before == {path: path.stat().st_mtime_ns for path in before}
@@ -129,7 +138,9 @@ def test_a_larger_budget_touches_no_shard_that_is_there(recipe: Recipe, workspac
     assert set(old) <= set(pq.read_table(workspace.catalog)["chip_id"].to_pylist())
 
 
-def test_what_was_cut_before_does_not_change_the_result(recipe: Recipe, built: Workspace, workspace: Workspace) -> None:
+def test_what_was_cut_before_does_not_change_the_result(
+    recipe: Recipe, built: Workspace, workspace: Workspace
+) -> None:
     stages.cut(recipe.with_options({"sampling.budget": "1M"}), workspace, Engine(workers=1))
     stages.cut(recipe, workspace, Engine(workers=1))
     a, b = pq.read_table(workspace.catalog), pq.read_table(built.catalog)
@@ -138,7 +149,9 @@ def test_what_was_cut_before_does_not_change_the_result(recipe: Recipe, built: W
             assert a[name].combine_chunks().equals(b[name].combine_chunks()), name
 
 
-def test_a_sample_that_is_not_cut_has_no_pixels_and_says_how_to_get_them(recipe: Recipe, workspace: Workspace) -> None:
+def test_a_sample_that_is_not_cut_has_no_pixels_and_says_how_to_get_them(
+    recipe: Recipe, workspace: Workspace
+) -> None:
     shutil.rmtree(workspace.folder / "chips")
     stages.sample(recipe, workspace, Engine(workers=1))
     assert violations(workspace.catalog) == []

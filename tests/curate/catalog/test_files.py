@@ -1,0 +1,71 @@
+"""Files that are whole or absent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from curate.catalog.errors import InputError
+from curate.catalog.files import append_line, atomic, digest, sweep, write_text
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    with atomic(path) as part:
+        assert part.parent == path.parent
+        part.write_text("one")
+        assert not path.exists()
+    assert path.read_text() == "one"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic(path) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(RuntimeError), atomic(tmp_path / "b.txt"):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_sweep_removes_what_killed_runs_left(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "kept")
+    (tmp_path / ".a.txt.1234abcd.part").write_text("torn")
+    (tmp_path / "mine.part").write_text("kept too")
+    assert sweep(tmp_path) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "mine.part"]
+    assert sweep(tmp_path / "absent") == 0
+
+
+def test_a_journal_keeps_every_line_but_a_torn_one(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "j.jsonl"
+    append_line(path, "1")
+    append_line(path, "2")
+    with path.open("ab") as file:
+        file.write(b'{"torn": tr')
+    append_line(path, "3")
+    append_line(path, "4")
+    assert path.read_text().splitlines() == ["1", "2", '{"torn": tr', "3", "4"]
+    assert path.read_bytes().endswith(b"4\n")
+
+
+def test_digests_tell_bytes_apart(tmp_path: Path) -> None:
+    for name, content in (("a", b"x" * 100_000), ("b", b"x" * 100_000), ("c", b"x" * 99_999 + b"y")):
+        (tmp_path / name).write_bytes(content)
+    a, b, c = (digest(tmp_path / name) for name in "abc")
+    assert a == b != c
+    assert len(a) == 32
+
+
+def test_an_input_error_is_one_line_of_what_why_and_what_to_do() -> None:
+    assert str(InputError("A is wrong", "because of b.", "Do c")) == "A is wrong: because of b. Do c."
+    assert str(InputError("A is wrong")) == "A is wrong."
+    assert str(InputError("A is wrong", do="Do c.")) == "A is wrong. Do c."
+    copy = InputError(*InputError("a", "b", "c").args)  # as pickle does between processes
+    assert json.dumps([copy.what, copy.why, copy.do]) == '["a", "b", "c"]'

@@ -1,0 +1,173 @@
+"""Plans of shards: the same after a kill, unique keys, and what is known of chips."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from curate.catalog import shards
+from curate.catalog.shards import MANIFEST, ManifestEntry, SensorChips
+from curate.pixels.plan import PLAN, Known, chip_keys, chips_key, plan, read_known
+from curate.recipe import Recipe
+from curate.sensors import SENSORS
+
+S2, S1 = SENSORS["sentinel-2-l2a"], SENSORS["sentinel-1-rtc"]
+INFOS = (S2.stored_info(("B02",), "bilinear"), S1.stored_info(("VV",), "bilinear"))
+PER_SHARD, PX = 8, 4
+
+
+def pool(count: int = 100, seed: int = 1) -> pa.Table:
+    """Chips of a few cells and dates, in random order."""
+    random = np.random.default_rng(seed)
+    place = random.permutation(count)
+    cell, date = place // 20, place % 3
+    transform = np.zeros((count, 6))
+    transform[:, 0], transform[:, 4] = 10, -10
+    transform[:, 2], transform[:, 5] = 1200.0 * (place % 7), 1200.0 * (place % 5)
+    return pa.table(
+        {
+            "chip_id": [f"c{c}_{p}_{d}" for c, p, d in zip(cell, place, date, strict=True)],
+            "cell": [f"{c}U_0R" for c in cell],
+            "epsg": pa.array(32632 + cell % 2, pa.int32()),
+            "transform": pa.FixedSizeListArray.from_arrays(pa.array(transform.ravel()), 6),
+            "s2_id": [f"S2-{c}-{d}" for c, d in zip(cell, date, strict=True)],
+            "s1_id": [f"S1-{c}" for c in cell],
+        }
+    )
+
+
+def made(rows: pa.Table, folder: Path) -> dict[str, list[str]]:
+    """Shards of a plan with the chips in each."""
+    keys = chip_keys(rows, ["s2", "s1"])
+    return {
+        name: keys.take(pa.array(position)).to_pylist()
+        for name, position in plan(folder, rows, keys, "s2", PER_SHARD)
+    }
+
+
+def finish(folder: Path, name: str, keys: list[str], refused: int = 0) -> None:
+    """Cut a shard as a run does: file first, then its line in the manifest; the first chips are refused."""
+    kept = keys[refused:]
+    chips = {
+        info.prefix: SensorChips(
+            np.ones((len(kept), 1, PX, PX), info.dtype),
+            np.ones(len(kept), np.float32),
+            np.zeros(len(kept), np.float32),
+        )
+        for info in INFOS
+    }
+    shard = f"{name}.arrow" if kept else None
+    if shard:
+        shards.write_shard(folder / shard, INFOS, [key.split("@")[0] for key in kept], chips)
+    rejected = tuple((key, "s2: cloud", "scene") for key in keys[:refused])
+    shards.record(folder, ManifestEntry(name, shard, tuple(kept), rejected, "0"))
+
+
+def test_every_chip_is_in_one_shard_of_the_wanted_size(tmp_path: Path) -> None:
+    rows = pool()
+    planned = made(rows, tmp_path)
+    every = [key for keys in planned.values() for key in keys]
+    assert sorted(every) == sorted(chip_keys(rows, ["s2", "s1"]).to_pylist())
+    sizes = [len(keys) for keys in planned.values()]
+    assert sizes[:-1] == [PER_SHARD] * (len(sizes) - 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [PLAN]
+
+
+def test_neighbours_share_a_shard(tmp_path: Path) -> None:
+    rows = pool()
+    for _, position in plan(tmp_path, rows, chip_keys(rows, ["s2", "s1"]), "s2", PER_SHARD):
+        part = rows.take(pa.array(position))
+        assert len(part["cell"].unique()) <= 2
+        assert len(part["s2_id"].unique()) <= 4
+
+
+def test_the_plan_does_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
+    rows = pool()
+    shuffled = rows.take(np.random.default_rng(2).permutation(rows.num_rows))
+    first, second = made(rows, tmp_path / "a"), made(shuffled, tmp_path / "b")
+    assert first == second
+    assert list(first) == list(second)
+    assert made(shuffled, tmp_path / "a") == first  # read from the plan on disk
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_run_that_was_killed_goes_on_with_the_same_shards(seed: int, tmp_path: Path) -> None:
+    """Whatever shards were done, in whatever order, and with a torn line at the end."""
+    random = np.random.default_rng(seed)
+    rows = pool(seed=seed)
+    undisturbed = made(rows, tmp_path)
+    names = list(undisturbed)
+    done = random.permutation(names)[: random.integers(1, len(names))]
+    for name in done:
+        finish(tmp_path, name, undisturbed[name], refused=int(random.integers(0, 3)))
+    with (tmp_path / MANIFEST).open("ab") as file:
+        file.write(json.dumps({"plan": "x"}).encode()[:7])
+    (tmp_path / ".shard-zz.arrow.12345678.part").write_bytes(b"torn")
+    keys = chip_keys(rows, ["s2", "s1"])
+    known = read_known(tmp_path, ["s2", "s1"])
+    missing = rows.filter(pa.array((known.locate(keys) < 0) & ~known.refused(keys)))
+    again = made(missing, tmp_path)
+    assert again == {name: chips for name, chips in undisturbed.items() if name not in set(done)}
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_keys_tell_sources_apart() -> None:
+    rows = pool()
+    keys = chip_keys(rows, ["s2", "s1"])
+    assert len(keys.unique()) == rows.num_rows
+    assert all(
+        key.startswith(chip + "@")
+        for key, chip in zip(keys.to_pylist(), rows["chip_id"].to_pylist(), strict=True)
+    )
+    other = rows.set_column(rows.column_names.index("s1_id"), "s1_id", pa.array(["other"] * rows.num_rows))
+    assert not set(keys.to_pylist()) & set(chip_keys(other, ["s2", "s1"]).to_pylist())
+    assert keys.equals(chip_keys(other, ["s2"])) is False
+    chunked = pa.concat_tables([rows.slice(0, 30), rows.slice(30)])
+    assert chip_keys(chunked, ["s2", "s1"]).equals(keys)
+    assert len(chip_keys(rows.slice(0, 0), ["s2", "s1"])) == 0
+
+
+def test_what_is_known_of_chips(tmp_path: Path) -> None:
+    rows = pool()
+    planned = made(rows, tmp_path)
+    first, second, third, fourth = list(planned)[:4]
+    finish(tmp_path, first, planned[first])
+    finish(tmp_path, second, planned[second], refused=3)
+    finish(tmp_path, third, planned[third], refused=PER_SHARD)
+    finish(tmp_path, fourth, planned[fourth])
+    (tmp_path / f"{fourth}.arrow").unlink()  # deleted by hand: to be cut again
+    known = read_known(tmp_path, ["s2", "s1"])
+    keys = chip_keys(rows, ["s2", "s1"])
+    located, refused = known.locate(keys), known.refused(keys)
+    for key, row, bad in zip(keys.to_pylist(), located, refused, strict=True):
+        has_pixels = key in planned[first] or key in planned[second][3:]
+        assert (row >= 0) == has_pixels
+        assert bad == (key in planned[second][:3] or key in planned[third])
+        if has_pixels:
+            at = {name: known.pixels[name][int(row)].as_py() for name in known.pixels.column_names}
+            assert at["key"] == key
+            held = shards.open_shard(tmp_path / at["shard"]).column("chip_id")
+            assert held[at["shard_row"]].as_py() == key.split("@")[0]
+            assert (at["s2_valid"], at["s1_cloud"]) == (1.0, 0.0)
+    assert set(known.rejected.values()) == {"s2: cloud"}
+
+
+def test_nothing_is_known_of_an_empty_folder(tmp_path: Path) -> None:
+    known = read_known(tmp_path / "absent", ["s2"])
+    keys = pa.array(["a", "b"])
+    assert known.locate(keys).tolist() == [-1, -1]
+    assert known.refused(keys).tolist() == [False, False]
+    assert Known(known.pixels, {"b": "x"}).refused(keys).tolist() == [False, True]
+
+
+def test_the_folder_of_shards_is_named_after_what_decides_pixels() -> None:
+    recipe = Recipe()
+    key = chips_key(recipe, INFOS)
+    assert chips_key(recipe.with_options({"sampling.budget": "1M", "pixels.shard_chips": 7}), INFOS) == key
+    for change in ({"pixels.max_cloud": 0.1}, {"chips.size_px": 60}, {"pixels.resampling": "cubic"}):
+        assert chips_key(recipe.with_options(change), INFOS) != key
+    assert chips_key(recipe, INFOS[:1]) != key
