@@ -46,7 +46,7 @@ def draw(pool: pa.Table, sampling: Sampling, budget: int) -> Draw:
 
     Raises:
         InputError: the budget is below 1, the pool is empty, lacks a column, has a chip id twice, or has no
-            described row; the shares of val and test exceed 1.
+            described row.
     """
     _check(pool, budget)
     identity = hash_strings(pool["chip_id"], stream(sampling.seed, "chip"))

@@ -1,7 +1,8 @@
 """Spatially disjoint splits: whole blocks of a static equal-area table, assigned per main climate.
 
 Evaluation chips nearer than a buffer to training chips are left out, on the evaluation side only, and so are
-validation chips near test chips: distance, not the block's edge, is what keeps the splits apart.
+validation chips near test chips: distance, not the block's edge, is what keeps the splits apart. A block that would
+lose most of its chips to the buffer – a sliver of an area that lies in the next block – stays in train.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from curate.catalog.errors import InputError
 from curate.catalog.schema import SPLITS
 from curate.sampling.arrays import Floats, Ints, Mask
 from curate.sampling.hashing import hash_words, stream
-from curate.sampling.sphere import EqualAreaTable, chord, kilometres, unit_vectors
+from curate.sampling.sphere import EARTH_RADIUS_KM, EqualAreaTable, chord, kilometres, unit_vectors
 
 if TYPE_CHECKING:
     from curate.recipe import Splits
@@ -36,19 +36,11 @@ class Assignment:
 
 
 def assign(lon: Floats, lat: Floats, main: Ints, splits: Splits, seed: int) -> Assignment:
-    """Assign rows at *lon*, *lat* (degrees) with main climates *main* to train, val or test.
-
-    Raises:
-        InputError: the shares of val and test exceed 1.
-    """
-    if splits.val + splits.test > 1:
-        raise InputError(
-            f"The shares of val ({splits.val}) and test ({splits.test}) exceed 1",
-            do="Lower sampling.splits.val or sampling.splits.test",
-        )
+    """Assign rows at *lon*, *lat* (degrees) with main climates *main* to train, val or test."""
     cell = EqualAreaTable.of_side(splits.block_deg).cell(lon, lat)
     block, index = np.unique(cell, return_inverse=True)
-    of_block = _assign_blocks(block, _majority(index, main, len(block)), splits, seed)
+    contested = _contested(EqualAreaTable.of_side(splits.block_deg), block, index, lon, lat, splits.buffer_km)
+    of_block = _assign_blocks(block, _majority(index, main, len(block)), contested, splits, seed)
     split = of_block[index]
     buffer, least_km = _keep_apart(unit_vectors(lon, lat), split, splits.buffer_km)
     blocks = np.bincount(of_block, minlength=len(SPLITS)).tolist()
@@ -63,12 +55,32 @@ def _majority(block: Ints, main: Ints, blocks: int) -> Ints:
     return majority
 
 
-def _assign_blocks(block: Ints, main: Ints, splits: Splits, seed: int) -> npt.NDArray[np.int8]:
+def _contested(
+    table: EqualAreaTable, block: Ints, index: Ints, lon: Floats, lat: Floats, buffer_km: float
+) -> Mask:
+    """Blocks of which most rows have another occupied block within the buffer."""
+    near = np.zeros(len(index), np.bool_)
+    step_lat = np.degrees(buffer_km / EARTH_RADIUS_KM)
+    step_lon = step_lat / np.maximum(np.cos(np.radians(lat)), 0.01)
+    for east in (-1, 0, 1):
+        for north in (-1, 0, 1):
+            beside = table.cell(lon + east * step_lon, np.clip(lat + north * step_lat, -90.0, 90.0))
+            near |= (beside != block[index]) & np.isin(beside, block)
+    share = np.bincount(index, weights=near, minlength=len(block)) / np.bincount(index, minlength=len(block))
+    contested: Mask = share > 0.5
+    return contested
+
+
+def _assign_blocks(
+    block: Ints, main: Ints, contested: Mask, splits: Splits, seed: int
+) -> npt.NDArray[np.int8]:
     split = np.full(len(block), TRAIN, np.int8)
     rank = np.argsort(hash_words(block, seed=stream(seed, "split")), kind="stable")
     for climate in np.unique(main):
         ranked = rank[main[rank] == climate]
         val, test = _shares(len(ranked), splits.val, splits.test)
+        apart = ranked[~contested[ranked]]
+        ranked = apart if len(apart) >= val + test else ranked
         split[ranked[:val]] = VAL
         split[ranked[len(ranked) - test :]] = (
             TEST  # from the other end: a change in one moves none of the other

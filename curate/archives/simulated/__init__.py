@@ -30,7 +30,7 @@ __all__ = ["simulate"]
 
 VERSION = 1  # raise it when the same parameters give other pixels
 PARAMETERS = "parameters.json"
-SCENE_PX = 720
+SCENE_PX = 660
 
 
 def simulate(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curate.catalog import InputError
 from curate.recipe import Splits
 from curate.sampling.sphere import EqualAreaTable, kilometres, unit_vectors
 from curate.sampling.splits import TEST, TRAIN, VAL, Assignment, _shares, assign
@@ -96,6 +95,19 @@ def test_the_order_of_rows_does_not_matter() -> None:
 
 
 def test_shares_beyond_one_are_refused() -> None:
-    lon, lat, main = scatter(10)
-    with pytest.raises(InputError, match=r"exceed 1"):
-        assign(lon, lat, main, Splits(val=0.7, test=0.7), 0)
+    with pytest.raises(ValueError, match=r"more than 1"):
+        Splits(val=0.7, test=0.7)
+
+
+def test_a_small_area_across_a_block_border_never_empties_a_split() -> None:
+    table = EqualAreaTable.of_side(1.0)
+    sites = [(10.0 + 3 * i, 46.0 if i % 2 else 46.5) for i in range(8)]  # every other one across a border
+    rng = np.random.default_rng(0)
+    lon = np.concatenate([x + rng.uniform(-0.04, 0.04, 60) for x, _ in sites])
+    lat = np.concatenate([y + rng.uniform(-0.03, 0.03, 60) for _, y in sites])
+    assert len(np.unique(table.cell(lon, lat))) > len(sites)
+    for seed in range(20):
+        found = assign(lon, lat, np.zeros(len(lon), np.int64), Splits(), seed)
+        kept = found.split[~found.buffer]
+        assert {TRAIN, VAL, TEST} == set(kept.tolist())
+        assert not found.buffer.any()
