@@ -1,7 +1,7 @@
 """From the pool to a catalog with pixels: draw, cut, and draw again in place of what was refused.
 
 A chip's pixels decide whether it may stay, and they are read only for chips that were drawn. So a draw is cut,
-the refused chips leave the pool, and the draw is made again, until nothing drawn is refused: the next candidates
+the refused chips give up their seats, and the draw is made again, until nothing drawn is refused: the next candidates
 of the same strata take the empty seats. The rounds always start from the whole pool and refuse only what an
 earlier round has drawn, so that the result depends on the recipe alone, not on what had been cut before.
 """
@@ -22,7 +22,8 @@ import pyarrow.compute as pc
 
 from curate import __version__
 from curate.catalog import shards
-from curate.catalog.errors import InputError
+from curate.catalog.errors import InputError, RunError
+from curate.catalog.files import sweep
 from curate.catalog.geoparquet import write_geoparquet
 from curate.catalog.schema import CatalogMeta, SensorInfo, catalog_schema
 from curate.catalog.statistics import BandStatistics, Moments, write_statistics
@@ -43,7 +44,6 @@ class Drawn:
     """A settled draw: chips of the pool in seat order, and what is known of their pixels."""
 
     draw: Draw
-    candidates: pa.Table  # the pool without the refused chips; `draw.rows` points into it
     chips: pa.Table  # rows of the pool, in seat order
     keys: pa.Array
     refused: dict[str, int]  # reason -> chips refused after their pixels were read
@@ -66,43 +66,57 @@ def bands_of(recipe: Recipe, name: str) -> tuple[str, ...]:
 
 
 def settle(pool: pa.Table, recipe: Recipe, workspace: Workspace, engine: Engine, *, cut: bool) -> Drawn:
-    """Draw from *pool*, cut what has no pixels yet if *cut*, and repeat until no drawn chip is refused."""
+    """Draw from *pool*, cut what has no pixels yet if *cut*, and repeat until no drawn chip is refused.
+
+    Without *cut* only chips that an earlier cut has refused are known to be unfit.
+
+    Raises:
+        InputError: every candidate was refused.
+        RunError: chips were cut and their shards are not there.
+    """
     sensors = sensors_of(recipe)
     prefixes = [info.prefix for info in sensors]
     folder = workspace.chips(chips_key(recipe, sensors))
     budget = Budget(recipe.sampling.budget).of(pool.num_rows)
-    keys = chip_keys(pool, prefixes)
-    excluded = np.zeros(pool.num_rows, bool)
+    keys = chip_keys(pool, sensors, scene_assets(workspace))
+    refused = np.zeros(pool.num_rows, bool)
     known = read_known(folder, prefixes)
-    refused: dict[str, int] = {}
+    tried: set[str] = set()
+    reasons: dict[str, int] = {}
     rounds = 0
     while True:
         rounds += 1
-        left = np.flatnonzero(~excluded)
-        if not len(left):
+        drawn = draw(pool, recipe.sampling, budget, refused)
+        rows = drawn.rows
+        if not len(rows):
             raise InputError(
                 f"All {pool.num_rows:,} candidate chips were refused",
-                "; ".join(f"{number:,} × {reason}" for reason, number in refused.items()),
+                "; ".join(f"{number:,} × {reason}" for reason, number in reasons.items()),
                 "Loosen pixels.min_valid or pixels.max_cloud, or check the archive's files",
             )
-        candidates = pool.take(pa.array(left)) if rounds > 1 else pool
-        drawn = draw(candidates, recipe.sampling, budget)
-        rows = left[drawn.rows]
-        chosen_keys = keys.take(pa.array(rows))
-        unknown = (known.locate(chosen_keys) < 0) & ~known.refused(chosen_keys)
+        chosen = keys.take(pa.array(rows))
+        unknown = (known.locate(chosen) < 0) & ~known.refused(chosen, tried)
         if cut and unknown.any():
             missing = rows[unknown]
-            _cut(
-                pool.take(pa.array(missing)), keys.take(pa.array(missing)), sensors, recipe, workspace, engine
-            )
+            again = known.unreadable(
+                chosen.filter(pa.array(unknown))
+            )  # kept apart: they shift no other shard
+            for part in (missing[~again], missing[again]):
+                _cut(pool.take(pa.array(part)), keys.take(pa.array(part)), sensors, recipe, workspace, engine)
+            tried |= set(chosen.filter(pa.array(unknown)).to_pylist())
             known = read_known(folder, prefixes)
-        bad = known.refused(chosen_keys)
+            lost = (known.locate(chosen) < 0) & ~known.refused(chosen, tried)
+            if lost.any():
+                raise RunError(
+                    f"{lost.sum():,} chips were cut and their shards are not in {folder}; "
+                    "workers on other machines must share this folder under this path"
+                )
+        bad = known.refused(chosen, tried)
         if not bad.any():
-            break
-        for key in chosen_keys.filter(pa.array(bad)).to_pylist():
-            refused[known.rejected[key]] = refused.get(known.rejected[key], 0) + 1
-        excluded[rows[bad]] = True
-    return Drawn(drawn, candidates, pool.take(pa.array(rows)), chosen_keys, add(refused, {}), rounds)
+            return Drawn(drawn, pool.take(pa.array(rows)), chosen, add(reasons, {}), rounds)
+        for key in chosen.filter(pa.array(bad)).to_pylist():
+            reasons[known.rejected[key]] = reasons.get(known.rejected[key], 0) + 1
+        refused[rows[bad]] = True
 
 
 def _cut(
@@ -113,12 +127,13 @@ def _cut(
     workspace: Workspace,
     engine: Engine,
 ) -> None:
-    """Cut *rows* in planned shards; those that are in the manifest already are passed over."""
+    """Cut *rows* in planned shards, and note in the manifest what became of each."""
     from curate.pixels.cutting import cut
 
     folder = workspace.chips(chips_key(recipe, sensors))
     folder.mkdir(parents=True, exist_ok=True)
-    planned = plan(folder, rows, keys, sensors[0].prefix, recipe.pixels.shard_chips)
+    sweep(folder)
+    planned = plan(rows, keys, sensors[0].prefix, recipe.pixels.shard_chips)
     tasks = _Tasks(rows, keys, sensors, recipe, workspace, folder)
     for _, entry in engine.map(cut, [tasks.task(name, position) for name, position in planned], "cut"):
         shards.record(folder, entry)

@@ -108,9 +108,11 @@ def search(
     workers: Workers = None,
     scheduler: Scheduler = None,
 ) -> None:
-    """Find the scenes of a region: ROOT/<region>/scenes.parquet."""
+    """Find the scenes of a region: ROOT/<region>/scenes.parquet. Asks the archive anew; `catalog` keeps the table."""
     chosen = _recipe(recipe, {"region": region, "archive": archive, "sites": sites}, setting)
-    _run(["search"], chosen, _start(chosen, root), workers, scheduler)
+    workspace = _start(chosen, root)
+    workspace.scenes.unlink(missing_ok=True)
+    _run(["search"], chosen, workspace, workers, scheduler)
 
 
 @app.command()
@@ -202,7 +204,7 @@ def show_recipe(region: Region = None, root: Root = Path("catalogs")) -> None:
     from curate.recipe import Recipe
     from curate.workspace import Workspace
 
-    chosen = Recipe() if region is None else Workspace(root, _slug(region)).load_recipe()
+    chosen = Recipe() if region is None else Workspace(root, _slug(region, root)).load_recipe()
     typer.echo(yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False), nl=False)
 
 
@@ -227,10 +229,11 @@ def _settings(settings: list[str] | None) -> dict[str, Any]:
     return options
 
 
-def _slug(region: str) -> str:
+def _slug(region: str, root: Path) -> str:
+    """The slug of a region, which may be given as its slug where there is such a workspace."""
     from curate.regions import region as named
 
-    return named(region).slug
+    return region if (root / region / "recipe.yaml").exists() else named(region).slug
 
 
 def _start(recipe: Recipe, root: Path) -> Workspace:
@@ -251,7 +254,7 @@ def _again(
     """Run *stages* with the recipe that the region's tables were made with, and the options given."""
     from curate.workspace import find
 
-    recipe = find(root, _slug(region) if region else None).load_recipe()
+    recipe = find(root, _slug(region, root) if region else None).load_recipe()
     recipe = recipe.with_options(options | _settings(settings))
     _run(stages, recipe, _start(recipe, root), workers, scheduler)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -25,7 +24,9 @@ class Engine:
     """
 
     def __init__(self, workers: int | None = None, scheduler: str | None = None) -> None:
-        self.workers = workers or os.cpu_count() or 1
+        from dask.system import CPU_COUNT  # what this job may use of a shared node, not all that the node has
+
+        self.workers = workers or CPU_COUNT
         self.scheduler = scheduler
         self._client: Any = None
 

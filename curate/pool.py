@@ -48,7 +48,9 @@ class Described:
 
 def tasks(pairs: pa.Table, area: shapely.Geometry, landcover: LandcoverMap, recipe: Recipe) -> list[Task]:
     """The table of pairs in groups of neighbouring cells."""
-    pairs = pairs.sort_by([("epsg", "ascending"), ("cell", "ascending")])
+    anchor = sensor_named(recipe.sensors.anchor).prefix
+    by = ("epsg", "cell", f"{anchor}_datetime", f"{anchor}_id")
+    pairs = pairs.sort_by([(name, "ascending") for name in by])
     names = np.char.add(pairs["epsg"].to_numpy().astype(str), pairs["cell"].to_numpy().astype(str))
     _, first = np.unique(names, return_index=True)
     number = np.zeros(pairs.num_rows, np.int64)

@@ -11,7 +11,6 @@ import numpy.typing as npt
 BASELINE_WITH_OFFSET = 4.0  # Sentinel-2 processing baseline 04.00, in operation since 2022-01-25
 OFFSET_DN = -1000  # its BOA_ADD_OFFSET (Sentinel-2 Products Specification Document 14.9, section 4.11)
 
-RADAR_UNITS = ("dB", "power", "amplitude")
 _UNIT_NAMES = {
     "db": "dB",
     "decibel": "dB",

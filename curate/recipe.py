@@ -172,7 +172,7 @@ class Recipe(Section):
 
     region: str = "europe"
     archive: str = "simulated"
-    sites: int = Field(20, ge=1)  # of the simulated archive
+    sites: int = Field(22, ge=1)  # of the simulated archive
     archive_seed: int = Field(0, ge=0)  # of the simulated archive
     period: Period = Period()
     chips: Chips = Chips()

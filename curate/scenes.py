@@ -98,7 +98,6 @@ def scene(
         if isinstance(row, Unknown):
             return Rejected(name, row.reason)
         assets.append(row)
-    baseline = properties.get("s2:processing_baseline") or properties.get("processing:version")
     return {
         "id": name,
         "sensor": sensor.name,
@@ -107,7 +106,7 @@ def scene(
         "datetime": time,
         "orbit_state": properties.get("sat:orbit_state"),
         "relative_orbit": properties.get("sat:relative_orbit"),
-        "baseline": None if baseline is None else str(baseline),
+        "baseline": _baseline(properties),
         "offset": offset,
         "cloud_cover": properties.get("eo:cloud_cover"),
         "assets": assets,
@@ -183,6 +182,12 @@ def _asset(item: dict[str, Any], band: Band) -> dict[str, Any] | None:
     return next((asset for asset in found if asset.get("href")), None)
 
 
+def _baseline(properties: dict[str, Any]) -> str | None:
+    """Processing baseline, however the provider calls it."""
+    baseline = properties.get("s2:processing_baseline") or properties.get("processing:version")
+    return None if baseline is None else str(baseline)
+
+
 def _offset(sensor: Sensor, item: dict[str, Any], bands: tuple[str, ...]) -> int | Unknown | None:
     """The Sentinel-2 offset in DN; None for sensors that have none."""
     if not sensor.name.startswith("sentinel-2"):
@@ -192,7 +197,7 @@ def _offset(sensor: Sensor, item: dict[str, Any], bands: tuple[str, ...]) -> int
         return Unknown("bands declare different reflectance offsets")
     properties = item.get("properties") or {}
     return reflectance_offset(
-        baseline=properties.get("s2:processing_baseline"),
+        baseline=_baseline(properties),
         applied=properties.get("earthsearch:boa_offset_applied"),
         declared=declared.pop() if declared else None,
         scale=sensor.source_scale,
@@ -213,9 +218,7 @@ def _asset_row(
     unit = radar_unit(said["unit"], sensor.source_unit) if sensor.kind == "radar" else sensor.source_unit
     if isinstance(unit, Unknown):
         return unit
-    usual_nodata = sensor.source_nodata if unit == sensor.source_unit or unit != "dB" else None
-    nodata = usual_nodata if said["nodata"] is None else said["nodata"]
-    return {**row, "nodata": nodata, "scale": scale, "offset": offset, "unit": unit}
+    return {**row, "nodata": said["nodata"], "scale": scale, "offset": offset, "unit": unit}
 
 
 def table(rows: list[dict[str, Any]]) -> pa.Table:

@@ -6,6 +6,7 @@ returns a summary. A table that was made from the same input is kept.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -37,7 +38,7 @@ from curate.sampling import against_chance
 from curate.scenes import table as scenes_table
 from curate.sensors import sensor
 from curate.summary import Summary, add, count, load, store
-from curate.workspace import Workspace, is_fresh, key_of, read_table
+from curate.workspace import Workspace, identity, is_fresh, key_of, read_table
 
 LANDCOVER_COLLECTION = "esa-worldcover"
 Stage = Callable[[Recipe, Workspace, Engine], Summary]
@@ -66,7 +67,7 @@ def _timed(stage: Stage) -> Stage:
 def start(recipe: Recipe, root: Path) -> Workspace:
     """The workspace of the recipe's region, once the recipe is found to make sense."""
     check(recipe)
-    return Workspace(root, region(recipe.region).slug)
+    return Workspace(root.resolve(), region(recipe.region).slug)
 
 
 def check(recipe: Recipe) -> None:
@@ -169,8 +170,7 @@ def _archive(recipe: Recipe, workspace: Workspace, engine: Engine, area: shapely
 def pair(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
     """Pair the anchor's scenes with their partners in every grid cell of the region."""
     workspace.require(workspace.scenes, "search")
-    settings = recipe.model_dump(mode="json", include={"region", "chips", "sensors", "pairing"})
-    key = key_of([workspace.scenes], ["pair", settings])
+    key = _pair_key(recipe, workspace)
     if is_fresh(workspace.pairs, key):
         rows = read_table(workspace.pairs, ["cell"]).num_rows
         return Summary("pair", "pairs", rows, rows, reused=True)
@@ -218,9 +218,12 @@ def _pair_zone(task: tuple[Cells, Path, Recipe]) -> tuple[pa.Table, int, dict[st
 def describe(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
     """Lay chips over the pairs' cells and describe what land and climate each shows."""
     workspace.require(workspace.pairs, "pair")
-    include = {"region", "chips", "sensors", "descriptors"}
-    settings = recipe.model_dump(mode="json", include=include)
-    key = key_of([workspace.pairs, workspace.scenes], ["describe", settings])
+    if not is_fresh(workspace.pairs, _pair_key(recipe, workspace)):
+        raise InputError(
+            f"The pairs of {workspace.slug} were made with other settings or other scenes",
+            do=f"Run: curate pair --region {workspace.slug}",
+        )
+    key = _describe_key(recipe, workspace)
     landcover = _landcover(recipe, workspace)
     area = region(recipe.region).area
     tasks = pools.tasks(read_table(workspace.pairs), area, landcover, recipe)
@@ -229,7 +232,8 @@ def describe(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
     for path in set(workspace.pool.glob("part-*.parquet")) - set(paths):
         path.unlink()
     missing = [i for i, path in enumerate(paths) if not is_fresh(path, key)]
-    metadata = {"key": key, "landcover": landcover.legend, "landcover_map": landcover.name}
+    metadata: dict[str, Any] = {"key": key, "parts": len(tasks), "landcover": landcover.legend}
+    metadata["landcover_map"] = landcover.name
     metadata |= {"climate_map": recipe.descriptors.climate}
     for i, described in engine.map(pools.describe, [tasks[i] for i in missing], "describe"):
         account: dict[str, Any] = {"came_in": described.came_in, "rejected": described.rejected}
@@ -255,6 +259,7 @@ def _landcover(recipe: Recipe, workspace: Workspace) -> LandcoverMap:
         table = read_table(workspace.scenes)
         rows = table.filter(pc.equal(table["sensor"], LANDCOVER_COLLECTION)).to_pylist()
         tiles = [workspace.absolute(row["assets"][0]["href"]) for row in rows]
+        tiles.sort(reverse=True)  # of two versions of one tile the newer one, 2021_v200, fills first
         if not tiles:
             raise InputError(
                 f"Archive {recipe.archive} has no land-cover map",
@@ -264,17 +269,39 @@ def _landcover(recipe: Recipe, workspace: Workspace) -> LandcoverMap:
     return open_landcover(recipe.descriptors.landcover, tiles, recipe.descriptors.landcover_legend)
 
 
-def read_pool(workspace: Workspace) -> tuple[pa.Table, dict[str, Any]]:
+def _pair_key(recipe: Recipe, workspace: Workspace) -> str:
+    settings = recipe.model_dump(mode="json", include={"region", "chips", "sensors", "pairing"})
+    return key_of([workspace.scenes], ["pair", settings, identity(recipe.region)])
+
+
+def _describe_key(recipe: Recipe, workspace: Workspace) -> str:
+    maps = recipe.descriptors
+    settings = recipe.model_dump(mode="json", include={"region", "chips", "sensors", "descriptors"})
+    files = [maps.landcover, maps.landcover_legend, maps.climate, maps.climate_legend, recipe.region]
+    return key_of(
+        [workspace.pairs, workspace.scenes], ["describe", settings, [identity(name) for name in files]]
+    )
+
+
+def read_pool(recipe: Recipe, workspace: Workspace) -> tuple[pa.Table, dict[str, Any]]:
     """The whole pool, and the metadata of its files.
 
     Raises:
-        InputError: there is none, or a part is broken; names it.
+        InputError: there is none, a part is missing or broken (it is named), or it was made by another recipe.
     """
     paths = sorted(workspace.pool.glob("part-*.parquet"))
     if not paths:
         workspace.require(workspace.pool, "describe")
-    table = pa.concat_tables([read_table(path) for path in paths])
-    return table.replace_schema_metadata(None), read_metadata(paths[0]) or {}
+    tables = [read_table(path) for path in paths]
+    metadata = read_metadata(paths[0]) or {}
+    key = _describe_key(recipe, workspace) if workspace.pairs.exists() else ""
+    whole = len(paths) == metadata.get("parts") and all(is_fresh(path, key) for path in paths)
+    if not whole or not is_fresh(workspace.pairs, _pair_key(recipe, workspace)):
+        raise InputError(
+            f"The pool of {workspace.slug} is not complete, or was made with other settings",
+            do=f"Run: curate pair --region {workspace.slug} && curate describe --region {workspace.slug}",
+        )
+    return pa.concat_tables(tables).replace_schema_metadata(None), metadata
 
 
 @_timed
@@ -290,18 +317,19 @@ def cut(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
 
 
 def _build(recipe: Recipe, workspace: Workspace, engine: Engine, *, cut: bool) -> Summary:
-    pool, metadata = read_pool(workspace)
+    pool, metadata = read_pool(recipe, workspace)
     parts = sorted(workspace.pool.glob("part-*.parquet"))
     key = key_of([*parts, workspace.scenes], ["build", recipe.hash, cut])
     if cut and _is_built(workspace, key):
         rows = Catalog.open(workspace.catalog, ["chip_id"]).table.num_rows
-        say(f"{workspace.catalog}: {rows:,} chips, as before.")
+        say(f"{os.path.relpath(workspace.catalog)}: {rows:,} chips, as before.")
         return Summary("cut", "chips", pool.num_rows, rows, reused=True)
     drawn = settle(pool, recipe, workspace, engine, cut=cut)
     source = _source(recipe, workspace, metadata)
     notes = {"key": key, "draw": drawn.draw.summary, "refused": drawn.refused, "rounds": drawn.rounds}
     with_pixels = write_catalog(drawn, pool.num_rows, recipe, source, workspace, notes)
-    chance = against_chance(drawn.candidates, drawn.draw, recipe.sampling.allocation, recipe.sampling.seed)
+    sampling = recipe.sampling
+    chance = against_chance(pool, drawn.draw, sampling.allocation, sampling.seed, sampling.presence)
     _announce(drawn, pool.num_rows, recipe, source["simulated"], workspace, with_pixels, chance)
     notes |= {"with_pixels": with_pixels, "against_chance": chance}
     rejected = add(drawn.refused, _not_drawn(drawn))
@@ -359,10 +387,13 @@ def _announce(
             f"The budget of {budget} exceeds what can be drawn: all {rows:,} usable chips of {pool_rows:,} were taken."
         )
     kind = "simulated chips" if simulated else "chips"
-    say(f"{workspace.catalog}: {rows:,} {kind}, {with_pixels:,} with pixels.")
+    say(f"{os.path.relpath(workspace.catalog)}: {rows:,} {kind}, {with_pixels:,} with pixels.")
     show_comparison(chance)
+
+
+ALL = (search, pair, describe, cut)
 
 
 def build(recipe: Recipe, workspace: Workspace, engine: Engine) -> list[Summary]:
     """All stages in a row: from an archive to a catalog with pixels."""
-    return [stage(recipe, workspace, engine) for stage in (search, pair, describe, cut)]
+    return [stage(recipe, workspace, engine) for stage in ALL]

@@ -90,6 +90,8 @@ class Workspace:
                     f"Another run is at work in {self.folder}", do="Wait for it, or give another --root"
                 ) from error
             sweep(self.folder)
+            for part in self.root.glob(f".{self.catalog.name}.*.part"):
+                part.unlink()
             yield
 
     def require(self, path: Path, stage: str) -> None:
@@ -121,6 +123,7 @@ def find(root: Path, slug: str | None) -> Workspace:
     Raises:
         InputError: there is none, or there are several to choose from.
     """
+    root = root.resolve()
     if slug is not None:
         return Workspace(root, slug)
     slugs = sorted(path.parent.name for path in root.glob("*/recipe.yaml"))
@@ -131,6 +134,22 @@ def find(root: Path, slug: str | None) -> Workspace:
     raise InputError(
         f"There are {len(slugs)} pools under {root}", ", ".join(slugs), f"Choose one: --region {slugs[0]}"
     )
+
+
+def identity(name: str | None) -> list[Any] | None:
+    """What tells one content of a file the user named from another; None where the name is no file.
+
+    A small file is known by its digest, a large one by size and time; a folder by its files.
+    """
+    path = Path(name) if name else None
+    if path is None or not path.exists():
+        return None
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [
+        digest(file) if file.stat().st_size < 2**20 else [file.stat().st_size, file.stat().st_mtime_ns]
+        for file in files
+        if file.is_file()
+    ]
 
 
 def key_of(inputs: Sequence[Path], settings: Any) -> str:

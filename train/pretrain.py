@@ -69,6 +69,7 @@ def pretrain(options: Options, say: Callable[[object], None] = print) -> Path:
     claim(folder, options)
 
     state = read_checkpoint(folder) if options.resume else None
+    name = state["preset"] if state else name
     model_config, data, config = resumed(state, options, catalog) if state else fresh(name, options, catalog)
     chips, validation = Chips(catalog, data, "train"), Chips(catalog, data, "val")
     if state and state["train_chips"] != fingerprint(chips):
@@ -171,6 +172,8 @@ def resumed(
     Raises:
         InputError: an option says otherwise than the run, or the catalog is another.
     """
+    if options.epochs is not None:
+        raise InputError("--epochs does not go with --resume", do="Move the end of the run with --max-steps")
     model = ModelConfig.from_json(state["model_config"])
     data, config = DataConfig.from_json(state["data"]), TrainConfig.from_json(state["train"])
     found = {

@@ -12,7 +12,7 @@ import pystac
 import shapely
 from pystac.utils import make_absolute_href
 
-from curate.archives.duplicates import newest
+from curate.archives.duplicates import newest, processing_time
 from curate.catalog.errors import InputError
 from curate.recipe import Period
 from curate.scenes import Found, Rejected, scene
@@ -61,15 +61,18 @@ class StaticArchive:
         """Scenes of the collection that bears the sensor's name."""
         found = Found()
         shapely.prepare(area)
+        processed: dict[str, str] = {}
         for href, item in self._items(sensor.name, found):
             row = scene(item, href, sensor, bands)
+            if when := processing_time(item.get("properties") or {}):
+                processed[str(item.get("id"))] = when
             if isinstance(row, Rejected):
                 found.rejected.append(row)
             elif _within(row, period) and shapely.intersects(area, shapely.from_wkb(row["geometry"])):
                 found.scenes.append(row)
             else:
                 found.other += 1
-        found.scenes, older = newest(found.scenes)
+        found.scenes, older = newest(found.scenes, processed)
         found.rejected += older
         return found
 

@@ -72,9 +72,6 @@ class CatalogMeta:
     def simulated(self) -> bool:
         return bool(self.source.get("simulated", False))
 
-    def sensor(self, prefix: str) -> SensorInfo:
-        return next(sensor for sensor in self.sensors if sensor.prefix == prefix)
-
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -149,7 +146,12 @@ DESCRIPTOR_COLUMNS: tuple[Column, ...] = (
 SAMPLE_COLUMNS: tuple[Column, ...] = (
     ("stratum", pa.string(), False, "Stratum the chip was drawn from."),
     ("split", pa.string(), False, "train, val or test; spatially disjoint."),
-    ("weight", pa.float64(), False, "1 / inclusion probability: how many candidates the chip stands for."),
+    (
+        "weight",
+        pa.float64(),
+        False,
+        "How many usable candidates of its stratum and split the chip stands for.",
+    ),
 )
 
 PIXEL_COLUMNS: tuple[Column, ...] = (

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import shapely
 
 from curate.catalog.errors import InputError
 from curate.chips import ChipPlaces
@@ -173,8 +172,3 @@ def _tile(href: str) -> Tile:
         bounds = transform_bounds(source.crs, "OGC:CRS84", *source.bounds)
     west, south, east, north = (float(side) for side in bounds)
     return Tile(href, (west, south, east, north) if west <= east else (-180.0, south, 180.0, north))
-
-
-def area_of(tiles: tuple[Tile, ...]) -> shapely.Geometry:
-    """What the map covers, longitude and latitude."""
-    return shapely.union_all([shapely.box(*tile.bounds) for tile in tiles])

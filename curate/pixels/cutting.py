@@ -16,6 +16,7 @@ from curate.catalog.errors import InputError
 from curate.catalog.files import digest
 from curate.catalog.schema import SensorInfo
 from curate.catalog.shards import ManifestEntry, SensorChips
+from curate.pixels.plan import UNREADABLE
 from curate.pixels.quality import Quality, assess, refuse
 from curate.pixels.windows import ChipGrid, read_band
 from curate.radiometry import to_decibel
@@ -94,12 +95,8 @@ def _cut_sensor(task: ShardTask, info: SensorInfo) -> _Cut:
     )
     for rows, grid, scene in _by_scene(task, info.prefix):
         assets = task.assets[info.prefix][scene]
-        try:
-            values, mask = _read(assets, info, what, grid, task.pixels.resampling)
-        except (InputError, RasterioError, OSError, ValueError) as error:  # costs the scene's own chips only
-            detail = f"{scene}: {' '.join(str(error).split())}"
-            for row in rows:
-                result.reasons[row] = (f"{info.prefix}: scene unreadable", detail)
+        rows, values, mask = _read_what_can_be(task, info, what, rows, grid, assets, scene, result.reasons)
+        if not len(rows):
             continue
         quality = assess(values, mask, what)
         result.stored[rows] = stored(values, info, what)
@@ -108,6 +105,39 @@ def _cut_sensor(task: ShardTask, info: SensorInfo) -> _Cut:
         for row, reason in zip(rows, refuse(quality, values, what, *limits), strict=True):
             result.reasons[row] = None if reason is None else (reason, scene)
     return result
+
+
+def _read_what_can_be(
+    task: ShardTask,
+    info: SensorInfo,
+    what: Sensor,
+    rows: npt.NDArray[np.int64],
+    grid: ChipGrid,
+    assets: dict[str, Asset],
+    scene: str,
+    reasons: list[tuple[str, str] | None],
+) -> tuple[npt.NDArray[np.int64], Floats, Floats | None]:
+    """Rows that could be read, with values and mask; a broken scene costs the chips on its broken blocks only."""
+    try:
+        return rows, *_read(assets, info, what, grid, task.pixels.resampling)
+    except (InputError, RasterioError, OSError) as error:
+        if len(rows) == 1:
+            detail = f"{scene}: {' '.join(str(error).split())}"
+            reasons[rows[0]] = (f"{info.prefix}: {UNREADABLE}", detail)
+            return rows[:0], np.zeros((0, 0, 0, 0)), None
+    parts = [
+        _read_what_can_be(task, info, what, rows[[i]], grid.take(np.array([i])), assets, scene, reasons)
+        for i in range(len(rows))
+    ]
+    read = [part for part in parts if len(part[0])]
+    if not read:
+        return rows[:0], np.zeros((0, 0, 0, 0)), None
+    masks = [mask for _, _, mask in read if mask is not None]
+    return (
+        np.concatenate([row for row, _, _ in read]),
+        np.concatenate([values for _, values, _ in read]),
+        np.concatenate(masks) if masks else None,
+    )
 
 
 def _by_scene(task: ShardTask, prefix: str) -> Iterator[tuple[npt.NDArray[np.int64], ChipGrid, str]]:
@@ -131,12 +161,17 @@ def _read(
 ) -> tuple[Floats, Floats | None]:
     """Physical values (chips, bands, rows, columns) and the mask's codes, or None."""
     bands = [
-        _physical(read_band(a.href, a.nodata, grid, resampling), a)
+        _physical(read_band(a.href, a.nodata, grid, resampling, _usual_nodata(a, what)), a)
         for a in (assets[band.name] for band in info.bands)
     ]
     mask = assets.get(what.mask.name) if what.mask else None
     codes = read_band(mask.href, mask.nodata, grid, "nearest") if mask else None
     return np.stack(bands, axis=1), codes
+
+
+def _usual_nodata(asset: Asset, what: Sensor) -> float | None:
+    """The sensor's usual nodata, for files and items that are silent; in dB zero and the like are measurements."""
+    return None if asset.unit == "dB" else what.source_nodata
 
 
 def _physical(numbers: Floats, asset: Asset) -> Floats:

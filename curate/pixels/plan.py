@@ -11,15 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from curate.catalog import shards
 from curate.catalog.errors import InputError
-from curate.catalog.files import atomic, sweep
 from curate.catalog.schema import SensorInfo
 from curate.recipe import Recipe, stable_hash
 
-PLAN = "plan.parquet"
+UNREADABLE = "scene unreadable"  # may pass: the next run tries again
 CUT_VERSION = 1  # raise it when the same settings give other pixels
 
 
@@ -30,13 +28,22 @@ def chips_key(recipe: Recipe, sensors: Sequence[SensorInfo]) -> str:
     return stable_hash([CUT_VERSION, bands, quality, recipe.chips.size_px, recipe.chips.resolution_m])
 
 
-def chip_keys(rows: pa.Table, prefixes: Sequence[str]) -> pa.Array:
-    """Chip id and sources, unique: a chip that is paired with another scene is another chip to cut."""
-    sources = pc.binary_join_element_wise(*(rows[f"{prefix}_id"] for prefix in prefixes), "\n")
-    codes = sources.combine_chunks().dictionary_encode()
-    names = np.array([f"@{stable_hash(text)}" for text in codes.dictionary.to_pylist()])
-    tail = names[codes.indices.to_numpy()] if len(names) else np.zeros(0, "U17")
-    return pc.binary_join_element_wise(rows["chip_id"], pa.array(tail, pa.string()), "").combine_chunks()
+def chip_keys(
+    rows: pa.Table, sensors: Sequence[SensorInfo], assets: dict[tuple[str, str], dict[str, dict[str, Any]]]
+) -> pa.Array:
+    """Chip id and sources, unique: with another scene, file or scaling a chip is another one to cut.
+
+    Args:
+        assets: of `building.scene_assets`, by sensor and scene id.
+    """
+    digests = {scene: stable_hash([scene, found]) for scene, found in assets.items()}
+    tail = np.full(rows.num_rows, "", dtype="U16")
+    for info in sensors:
+        codes = rows[f"{info.prefix}_id"].combine_chunks().dictionary_encode()
+        names = np.array([digests[info.sensor, scene] for scene in codes.dictionary.to_pylist()], dtype="U16")
+        pairs, inverse = np.unique(np.char.add(tail, names[codes.indices.to_numpy()]), return_inverse=True)
+        tail = np.array([stable_hash(pair) for pair in pairs.tolist()], dtype="U16")[inverse]
+    return pc.binary_join_element_wise(rows["chip_id"], pa.array(tail, pa.string()), "@").combine_chunks()
 
 
 @dataclass(frozen=True)
@@ -52,11 +59,21 @@ class Known:
         rows: npt.NDArray[np.int64] = pc.fill_null(found, -1).to_numpy().astype(np.int64)
         return rows
 
-    def refused(self, keys: pa.Array) -> npt.NDArray[np.bool_]:
-        """Whether each key was refused."""
-        found = pc.is_in(keys, pa.array(list(self.rejected), pa.string()))
-        refused: npt.NDArray[np.bool_] = found.to_numpy(zero_copy_only=False)
-        return refused
+    def refused(self, keys: pa.Array, tried: set[str] = frozenset()) -> npt.NDArray[np.bool_]:  # type: ignore[assignment]
+        """Whether each key was refused for good: an unreadable scene counts only for keys *tried* in this run."""
+        unfit = [key for key, why in self.rejected.items() if key in tried or not why.endswith(UNREADABLE)]
+        return _among(keys, unfit)
+
+    def unreadable(self, keys: pa.Array) -> npt.NDArray[np.bool_]:
+        """Whether each key's scene could not be read by an earlier run."""
+        return _among(keys, [key for key, why in self.rejected.items() if why.endswith(UNREADABLE)])
+
+
+def _among(keys: pa.Array, wanted: list[str]) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = pc.is_in(keys, pa.array(wanted, pa.string())).to_numpy(
+        zero_copy_only=False
+    )
+    return found
 
 
 def read_known(folder: Path, prefixes: Sequence[str]) -> Known:
@@ -65,6 +82,8 @@ def read_known(folder: Path, prefixes: Sequence[str]) -> Known:
     rejected: dict[str, str] = {}
     for entry in shards.read_manifest(folder):
         rejected |= {key: reason for key, reason, _ in entry.rejected}
+        for key in entry.chips:
+            rejected.pop(key, None)  # it could be read after all
         if entry.shard is None or not (folder / entry.shard).exists():
             continue
         try:
@@ -88,39 +107,18 @@ def read_known(folder: Path, prefixes: Sequence[str]) -> Known:
 
 
 def plan(
-    folder: Path, rows: pa.Table, keys: pa.Array, anchor: str, per_shard: int
+    rows: pa.Table, keys: pa.Array, anchor: str, per_shard: int
 ) -> list[tuple[str, npt.NDArray[np.int64]]]:
     """Shards to cut for *rows*: names, and positions in *rows*.
 
-    The plan is written before the first shard is cut, under a name made of the chips wanted, so that a run that
-    was killed is continued with the same shards. Neighbours share a shard, in the order in which a scene's blocks lie.
+    Neighbours share a shard, in the order in which a scene's blocks lie. All shards but the last are full, so that
+    a run that was killed is continued with the same shards: those that were finished leave whole shards behind.
     """
-    name = stable_hash(sorted(keys.to_pylist()))
-    stored = _read_plan(folder, name)
-    if stored is None:
-        left, top = (_corner(rows, i) for i in (2, 5))
-        by = [_ranks(rows[column]) for column in ("epsg", "cell", f"{anchor}_id")]
-        order = np.lexsort((left, -top, *reversed(by)))
-        shard = np.arange(len(order)) // per_shard
-        stored = pa.table({"key": keys.take(pa.array(order)), "shard": pa.array(shard)})
-        with atomic(folder / PLAN) as part:
-            pq.write_table(stored.replace_schema_metadata({b"plan": name.encode()}), part)
-        sweep(folder)
-    position = pc.index_in(stored["key"].combine_chunks(), keys).to_numpy()
-    number = stored["shard"].to_numpy()
-    groups = np.split(position, np.flatnonzero(np.diff(number)) + 1)
-    return [
-        (f"shard-{stable_hash(keys.take(pa.array(group)).to_pylist())}", group.astype(np.int64))
-        for group in groups
-    ]
-
-
-def _read_plan(folder: Path, name: str) -> pa.Table | None:
-    path = folder / PLAN
-    if not path.exists():
-        return None
-    table = pq.read_table(path)
-    return table if (table.schema.metadata or {}).get(b"plan") == name.encode() else None
+    left, top = (_corner(rows, i) for i in (2, 5))
+    by = [_ranks(rows[column]) for column in ("epsg", "cell", f"{anchor}_id")]
+    order = np.lexsort((_ranks(rows["chip_id"]), left, -top, *reversed(by)))
+    groups = [order[i : i + per_shard] for i in range(0, len(order), per_shard)]
+    return [(f"shard-{stable_hash(keys.take(pa.array(group)).to_pylist())}", group) for group in groups]
 
 
 def _corner(rows: pa.Table, i: int) -> npt.NDArray[np.float64]:

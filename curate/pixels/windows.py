@@ -35,7 +35,9 @@ class ChipGrid:
         return ChipGrid(self.epsg, self.size_px, self.resolution_m, self.left[rows], self.top[rows])
 
 
-def read_band(href: str, nodata: float | None, grid: ChipGrid, resampling: str) -> Floats:
+def read_band(
+    href: str, nodata: float | None, grid: ChipGrid, resampling: str, usual: float | None = None
+) -> Floats:
     """The numbers of one band in every chip, NaN where there is no data; shape (chips, size_px, size_px).
 
     A band on the chips' own grid is read as it is. A coarser one is interpolated by *resampling*, a finer one
@@ -48,7 +50,7 @@ def read_band(href: str, nodata: float | None, grid: ChipGrid, resampling: str) 
 
     method = Resampling[resampling]
     with opened(href, "Band") as source:
-        fill = nodata if nodata is not None else source.nodata
+        fill = next((value for value in (nodata, source.nodata, usual) if value is not None), None)
         finer = source.transform.a < grid.resolution_m * (1 - 1e-9) and resampling != "nearest"
         aligned = Resampling.average if finer else method
         shape = (grid.size_px, grid.size_px)

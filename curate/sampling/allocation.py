@@ -40,18 +40,26 @@ def weights(size: Ints, alpha: float) -> Floats:
     return np.asarray(np.rint(weight * _STEPS), np.float64)
 
 
-def seat(tree: Tree, budget: int) -> Seats:
+def seat(tree: Tree, budget: int, capacity: Ints | None = None) -> Seats:
     """The first *budget* seats of *tree*; no more than it has candidates.
+
+    Args:
+        capacity: candidates of each leaf that can take a seat, where that is fewer than its size. It bounds
+            seats and changes no weight, so that finding out that a candidate is unfit moves only its own seat.
 
     Raises:
         ValueError: the budget exceeds the candidates.
     """
-    if budget > int(tree.leaf_size.sum()):
+    room = [tree.leaf_size if capacity is None else capacity]
+    for depth in range(len(tree.parent) - 1, 0, -1):
+        above = np.bincount(tree.parent[depth], weights=room[0], minlength=len(tree.size[depth - 1]))
+        room.insert(0, above.astype(np.int64))
+    if budget > int(room[-1].sum()):
         raise ValueError("the budget exceeds the candidates")
     quota = np.array([budget], np.int64)
     position = np.arange(budget, dtype=np.int64)  # of each node's seats, node after node
-    for parent, size, alpha in zip(tree.parent, tree.size, tree.alpha, strict=True):
-        quota, position = _hand_down(parent, size, weights(size, alpha), quota, position)
+    for parent, size, space, alpha in zip(tree.parent, tree.size, room, tree.alpha, strict=True):
+        quota, position = _hand_down(parent, space, weights(size, alpha), quota, position)
     leaf, rank = np.empty(budget, np.int64), np.empty(budget, np.int64)
     leaf[position] = np.repeat(np.arange(len(quota)), quota)
     rank[position] = running(quota)

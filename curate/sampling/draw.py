@@ -14,7 +14,7 @@ from curate.catalog.errors import InputError
 from curate.catalog.schema import SPLITS, landcover_column
 from curate.sampling import strata
 from curate.sampling.allocation import ALPHAS, Seats, seat
-from curate.sampling.arrays import Floats, Ints, Words, numbers
+from curate.sampling.arrays import Floats, Ints, Mask, Words, numbers
 from curate.sampling.hashing import hash_strings, stream
 from curate.sampling.priority import cells, order, priority, season_shares
 from curate.sampling.splits import Assignment, assign
@@ -36,13 +36,18 @@ class Draw:
     rows: Ints  # (n,) indices into the pool
     stratum: npt.NDArray[np.str_]  # (n,) climate and land-cover set: "Cfb · 10+40"
     split: npt.NDArray[np.str_]  # (n,) train, val or test
-    weight: Floats  # (n,) candidates a row stands for: N / n of its stratum in its split
-    available: Ints  # (m,) rows that could have been drawn: described and outside the buffer, in pool order
+    weight: Floats  # (n,) candidates a row stands for: N / (n drawn + refused) of its stratum in its split
+    available: Ints  # (m,) rows that could have been drawn: described, outside the buffer, not refused, in pool order
     summary: dict[str, Any]  # counts; see `_summary`
 
 
-def draw(pool: pa.Table, sampling: Sampling, budget: int) -> Draw:
+def draw(pool: pa.Table, sampling: Sampling, budget: int, refused: Mask | None = None) -> Draw:
     """Draw *budget* rows of *pool* (`curate.catalog.schema.pool_schema`); all of it where that is smaller.
+
+    Args:
+        refused: (rows,) True for candidates that were found to be unfit. They keep their say in splits, strata and
+            weights, as nobody knows which other candidates are unfit; only their seats go to the next in line. So
+            the sample of a small budget stays a prefix of that of a larger one, which finds more of them.
 
     Raises:
         InputError: the budget is below 1, the pool is empty, lacks a column, has a chip id twice, or has no
@@ -77,12 +82,18 @@ def draw(pool: pa.Table, sampling: Sampling, budget: int) -> Draw:
         Level("cover", cover, labels, alpha),
     )
     tree, leaf = plant(levels, stream(sampling.seed, "tree"))
-    seats = seat(tree, min(budget, len(inside)))
+    unfit = np.zeros(len(inside), np.bool_) if refused is None else refused[usable[inside]]
+    lost = np.bincount(leaf[unfit], minlength=len(tree.leaf_size)).astype(np.int64)
+    capacity = tree.leaf_size - lost
+    seats = seat(tree, min(budget, int(capacity.sum())), capacity)
 
     chip, place = identity[usable[inside]], hash_strings(known["place"], sampling.seed)
     cell = cells(lon[inside], lat[inside])
     first = priority(cell, place, known["season"], chip, season_shares(known), sampling.seed)
     ranked = order(leaf, cell, place, first, chip)
+    ranked = ranked[
+        np.argsort(2 * leaf[ranked] + unfit[ranked], kind="stable")
+    ]  # unfit ones last in their leaf
     begins = np.cumsum(tree.leaf_size) - tree.leaf_size
     available = usable[inside]
     chosen = ranked[begins[seats.leaf] + seats.rank]
@@ -91,9 +102,9 @@ def draw(pool: pa.Table, sampling: Sampling, budget: int) -> Draw:
         rows=available[chosen],
         stratum=texts[seats.leaf],
         split=np.array(SPLITS)[tree.codes[seats.leaf, 0]],
-        weight=(tree.leaf_size / np.maximum(seats.quota, 1))[seats.leaf],
-        available=available,
-        summary=_summary(pool.num_rows, len(usable), budget, assignment, tree, seats, merged),
+        weight=(tree.leaf_size / np.maximum(seats.quota + lost, 1))[seats.leaf],
+        available=available[~unfit],
+        summary=_summary(pool.num_rows, len(usable), budget, assignment, tree, seats, capacity, merged),
     )
 
 
@@ -135,10 +146,20 @@ def _main(climate: Ints, symbols: tuple[str, ...]) -> Ints:
 
 
 def _summary(
-    rows: int, usable: int, budget: int, assignment: Assignment, tree: Tree, seats: Seats, merged: int
+    rows: int,
+    usable: int,
+    budget: int,
+    assignment: Assignment,
+    tree: Tree,
+    seats: Seats,
+    capacity: Ints,
+    merged: int,
 ) -> dict[str, Any]:
-    """Counts of the draw; in = undescribed + buffer + available, and Σ weight + unrepresented = available."""
-    size, quota, split = tree.leaf_size, seats.quota, tree.codes[:, 0]
+    """Counts of the draw; in = undescribed + buffer + refused + available.
+
+    Where nothing was refused, Σ weight + unrepresented = available.
+    """
+    size, quota, split = capacity, seats.quota, tree.codes[:, 0]
     available, taken = int(size.sum()), int(quota.sum())
     stratum = np.unique(tree.codes[:, 1:], axis=0, return_inverse=True)[1].ravel()
     per_split = {
@@ -155,6 +176,7 @@ def _summary(
         "in": rows,
         "undescribed": rows - usable,
         "buffer": int(assignment.buffer.sum()),
+        "refused": int((tree.leaf_size - capacity).sum()),
         "available": available,
         "asked": budget,
         "taken": taken,

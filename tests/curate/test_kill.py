@@ -21,6 +21,10 @@ def shards(workspace: Workspace) -> dict[str, str]:
     return {path.name: digest(path) for path in workspace.folder.rglob("shard-*.arrow")}
 
 
+def manifest_of(workspace: Workspace) -> bytes:
+    return b"".join(path.read_bytes() for path in workspace.folder.glob(f"chips/*/{MANIFEST}"))
+
+
 def start_cut(workspace: Workspace, *options: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "curate.cli", "cut", "--root", str(workspace.root), *options]
     return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -35,15 +39,14 @@ def test_kill_9_in_the_middle_of_a_cut(built: Workspace, tmp_path: Path, workers
 
     process = start_cut(workspace, "--workers", workers)
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and len(list(workspace.folder.rglob("shard-*.arrow"))) < 2:
+    while time.monotonic() < deadline and b'"shard": "' not in manifest_of(workspace):
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     survived = {path: path.stat().st_mtime_ns for path in workspace.folder.rglob("shard-*.arrow")}
-    manifest = next(workspace.folder.rglob(MANIFEST)).parent
-    recorded = sum(entry.shard is not None for entry in read_manifest(manifest))
+    recorded = sum(entry.shard is not None for entry in read_manifest(next(workspace.folder.glob("chips/*"))))
     assert not workspace.catalog.exists()
-    assert 2 <= len(survived) < len(undisturbed), "the kill came too late to tell anything"
+    assert 1 <= len(survived) < len(undisturbed), "the kill came too late to tell anything"
 
     rerun = start_cut(workspace, "--workers", workers)
     _, errors = rerun.communicate(timeout=120)

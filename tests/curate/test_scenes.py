@@ -276,11 +276,11 @@ def test_a_baseline_written_as_a_number_is_text_in_the_table() -> None:
 @pytest.mark.parametrize(
     ("declared", "unit", "nodata"),
     [
-        ({}, "power", -32768),
+        ({}, "power", None),
         ({"raster:bands": [{"unit": "dB"}]}, "dB", None),  # a nodata of power is a value in dB
         ({"raster:bands": [{"unit": "dB", "nodata": -99}]}, "dB", -99),
         ({"raster:bands": [{"unit": "dB", "scale": 1e-4, "nodata": 0}]}, "dB", 0),
-        ({"bands": [{"unit": "amplitude"}]}, "amplitude", -32768),
+        ({"bands": [{"unit": "amplitude"}]}, "amplitude", None),
     ],
 )
 def test_radar_scenes(declared: dict[str, Any], unit: str, nodata: float | None) -> None:

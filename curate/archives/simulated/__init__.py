@@ -30,14 +30,14 @@ __all__ = ["simulate"]
 
 VERSION = 1  # raise it when the same parameters give other pixels
 PARAMETERS = "parameters.json"
-SCENE_PX = 660
+SCENE_PX = 648
 
 
 def simulate(
     area: BaseGeometry,
     folder: Path,
     *,
-    sites: int = 20,
+    sites: int = 22,
     seed: int = 0,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,

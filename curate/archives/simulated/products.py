@@ -109,7 +109,7 @@ def sentinel_1(ground: Ground, wanted: Acquisition, folder: Path) -> Json:
     flattened = wanted.sensor == "sentinel-1-rtc"
     names = (ground.seed, site.name, one.when.isoformat(), wanted.sensor)
     rng = generator(*names)
-    height, width = (n + int(v) for v in rng.integers(-n // 6, n // 36, 2))
+    height, width = (n + int(v) for v in rng.integers(-n // 24, n // 16, 2))
     shift = rng.integers(-n // 24, n // 24 + 1, 2)
     lowest = ground.pad_px + (n - height) // 2, ground.pad_px + (n - width) // 2
     row = int(np.clip(lowest[0] + shift[0], 0, ground.canvas.height - height))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from curate.catalog import shards
+from curate.catalog import SensorInfo, shards
 from curate.catalog.shards import MANIFEST, ManifestEntry, SensorChips
-from curate.pixels.plan import PLAN, Known, chip_keys, chips_key, plan, read_known
+from curate.pixels.plan import Known, chips_key, plan, read_known
+from curate.pixels.plan import chip_keys as keys_of
 from curate.recipe import Recipe
 from curate.sensors import SENSORS
 
@@ -40,13 +43,23 @@ def pool(count: int = 100, seed: int = 1) -> pa.Table:
     )
 
 
-def made(rows: pa.Table, folder: Path) -> dict[str, list[str]]:
-    """Shards of a plan with the chips in each."""
-    keys = chip_keys(rows, ["s2", "s1"])
+def assets_of(rows: pa.Table, scale: float = 1.0) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+    """Assets of every scene that occurs."""
     return {
-        name: keys.take(pa.array(position)).to_pylist()
-        for name, position in plan(folder, rows, keys, "s2", PER_SHARD)
+        (info.sensor, scene): {info.band_names[0]: {"href": f"{scene}.tif", "scale": scale}}
+        for info in INFOS
+        for scene in rows[f"{info.prefix}_id"].unique().to_pylist()
     }
+
+
+def chip_keys(rows: pa.Table, infos: Sequence[SensorInfo] = INFOS, scale: float = 1.0) -> pa.Array:
+    return keys_of(rows, infos, assets_of(rows, scale))
+
+
+def made(rows: pa.Table) -> dict[str, list[str]]:
+    """Shards of a plan with the chips in each."""
+    keys = chip_keys(rows)
+    return {name: keys.take(pa.array(at)).to_pylist() for name, at in plan(rows, keys, "s2", PER_SHARD)}
 
 
 def finish(folder: Path, name: str, keys: list[str], refused: int = 0) -> None:
@@ -67,31 +80,29 @@ def finish(folder: Path, name: str, keys: list[str], refused: int = 0) -> None:
     shards.record(folder, ManifestEntry(name, shard, tuple(kept), rejected, "0"))
 
 
-def test_every_chip_is_in_one_shard_of_the_wanted_size(tmp_path: Path) -> None:
+def test_every_chip_is_in_one_shard_of_the_wanted_size() -> None:
     rows = pool()
-    planned = made(rows, tmp_path)
+    planned = made(rows)
     every = [key for keys in planned.values() for key in keys]
-    assert sorted(every) == sorted(chip_keys(rows, ["s2", "s1"]).to_pylist())
+    assert sorted(every) == sorted(chip_keys(rows).to_pylist())
     sizes = [len(keys) for keys in planned.values()]
     assert sizes[:-1] == [PER_SHARD] * (len(sizes) - 1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [PLAN]
 
 
-def test_neighbours_share_a_shard(tmp_path: Path) -> None:
+def test_neighbours_share_a_shard() -> None:
     rows = pool()
-    for _, position in plan(tmp_path, rows, chip_keys(rows, ["s2", "s1"]), "s2", PER_SHARD):
+    for _, position in plan(rows, chip_keys(rows), "s2", PER_SHARD):
         part = rows.take(pa.array(position))
         assert len(part["cell"].unique()) <= 2
         assert len(part["s2_id"].unique()) <= 4
 
 
-def test_the_plan_does_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
+def test_the_plan_does_not_depend_on_the_order_of_rows() -> None:
     rows = pool()
     shuffled = rows.take(np.random.default_rng(2).permutation(rows.num_rows))
-    first, second = made(rows, tmp_path / "a"), made(shuffled, tmp_path / "b")
+    first, second = made(rows), made(shuffled)
     assert first == second
     assert list(first) == list(second)
-    assert made(shuffled, tmp_path / "a") == first  # read from the plan on disk
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -99,41 +110,42 @@ def test_a_run_that_was_killed_goes_on_with_the_same_shards(seed: int, tmp_path:
     """Whatever shards were done, in whatever order, and with a torn line at the end."""
     random = np.random.default_rng(seed)
     rows = pool(seed=seed)
-    undisturbed = made(rows, tmp_path)
+    undisturbed = made(rows)
     names = list(undisturbed)
     done = random.permutation(names)[: random.integers(1, len(names))]
     for name in done:
         finish(tmp_path, name, undisturbed[name], refused=int(random.integers(0, 3)))
     with (tmp_path / MANIFEST).open("ab") as file:
         file.write(json.dumps({"plan": "x"}).encode()[:7])
-    (tmp_path / ".shard-zz.arrow.12345678.part").write_bytes(b"torn")
-    keys = chip_keys(rows, ["s2", "s1"])
+    keys = chip_keys(rows)
     known = read_known(tmp_path, ["s2", "s1"])
     missing = rows.filter(pa.array((known.locate(keys) < 0) & ~known.refused(keys)))
-    again = made(missing, tmp_path)
+    again = made(missing)
     assert again == {name: chips for name, chips in undisturbed.items() if name not in set(done)}
-    assert not list(tmp_path.glob("*.part"))
 
 
 def test_keys_tell_sources_apart() -> None:
     rows = pool()
-    keys = chip_keys(rows, ["s2", "s1"])
+    keys = chip_keys(rows)
     assert len(keys.unique()) == rows.num_rows
     assert all(
         key.startswith(chip + "@")
         for key, chip in zip(keys.to_pylist(), rows["chip_id"].to_pylist(), strict=True)
     )
     other = rows.set_column(rows.column_names.index("s1_id"), "s1_id", pa.array(["other"] * rows.num_rows))
-    assert not set(keys.to_pylist()) & set(chip_keys(other, ["s2", "s1"]).to_pylist())
-    assert keys.equals(chip_keys(other, ["s2"])) is False
+    assert not set(keys.to_pylist()) & set(chip_keys(other).to_pylist())
+    assert keys.equals(chip_keys(other, INFOS[:1])) is False
+    assert not set(keys.to_pylist()) & set(
+        chip_keys(rows, scale=2.0).to_pylist()
+    )  # other numbers, other chips
     chunked = pa.concat_tables([rows.slice(0, 30), rows.slice(30)])
-    assert chip_keys(chunked, ["s2", "s1"]).equals(keys)
-    assert len(chip_keys(rows.slice(0, 0), ["s2", "s1"])) == 0
+    assert chip_keys(chunked).equals(keys)
+    assert len(chip_keys(rows.slice(0, 0))) == 0
 
 
 def test_what_is_known_of_chips(tmp_path: Path) -> None:
     rows = pool()
-    planned = made(rows, tmp_path)
+    planned = made(rows)
     first, second, third, fourth = list(planned)[:4]
     finish(tmp_path, first, planned[first])
     finish(tmp_path, second, planned[second], refused=3)
@@ -141,7 +153,7 @@ def test_what_is_known_of_chips(tmp_path: Path) -> None:
     finish(tmp_path, fourth, planned[fourth])
     (tmp_path / f"{fourth}.arrow").unlink()  # deleted by hand: to be cut again
     known = read_known(tmp_path, ["s2", "s1"])
-    keys = chip_keys(rows, ["s2", "s1"])
+    keys = chip_keys(rows)
     located, refused = known.locate(keys), known.refused(keys)
     for key, row, bad in zip(keys.to_pylist(), located, refused, strict=True):
         has_pixels = key in planned[first] or key in planned[second][3:]
@@ -154,6 +166,17 @@ def test_what_is_known_of_chips(tmp_path: Path) -> None:
             assert held[at["shard_row"]].as_py() == key.split("@")[0]
             assert (at["s2_valid"], at["s1_cloud"]) == (1.0, 0.0)
     assert set(known.rejected.values()) == {"s2: cloud"}
+
+
+def test_a_scene_that_could_not_be_read_is_tried_again(tmp_path: Path) -> None:
+    entry = ManifestEntry(
+        "p", None, (), (("a", "s2: scene unreadable", "503"), ("b", "s2: cloud", "x")), None
+    )
+    shards.record(tmp_path, entry)
+    known, keys = read_known(tmp_path, ["s2"]), pa.array(["a", "b", "c"])
+    assert known.refused(keys).tolist() == [False, True, False]
+    assert known.refused(keys, {"a"}).tolist() == [True, True, False]
+    assert known.unreadable(keys).tolist() == [True, False, False]
 
 
 def test_nothing_is_known_of_an_empty_folder(tmp_path: Path) -> None:

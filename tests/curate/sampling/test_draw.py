@@ -211,3 +211,27 @@ def test_bad_input_is_refused_in_one_line(pool: pa.Table) -> None:
         with pytest.raises(InputError, match=why) as error:
             draw(table, Sampling(), budget)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("allocation", ["representative", "diverse", "equal"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_prefixes_stay_samples_when_chips_are_refused(
+    allocation: Literal["representative", "diverse", "equal"], seed: int, make_pool: Callable[..., pa.Table]
+) -> None:
+    """Unfit chips are found out only when they are drawn, so a larger budget knows of more of them."""
+    pool = make_pool(rows=3000, seed=seed)
+    unfit = np.random.default_rng(seed).random(pool.num_rows) < 0.4
+    sampling = Sampling(allocation=allocation)
+
+    def settled(budget: int) -> list[str]:
+        refused = np.zeros(pool.num_rows, bool)
+        while True:
+            found = draw(pool, sampling, budget, refused)
+            bad = unfit[found.rows]
+            if not bad.any():
+                return pool["chip_id"].take(pa.array(found.rows)).to_pylist()
+            refused[found.rows[bad]] = True
+
+    large = settled(1200)
+    for budget in (1, 40, 300, 900):
+        assert settled(budget) == large[:budget]
