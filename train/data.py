@@ -142,11 +142,11 @@ class DataConfig:
 
 
 class Chips:
-    """The chips of one split of a catalog; pixels stay in memory-mapped shards until they are gathered."""
+    """The chips of a split of a catalog, or of several ("val+test"); pixels stay in memory-mapped shards."""
 
     def __init__(self, catalog: Catalog, config: DataConfig, split: str) -> None:
         table = catalog.table
-        kept = np.flatnonzero(table["split"].to_numpy(zero_copy_only=False) == split)
+        kept = np.flatnonzero(np.isin(table["split"].to_numpy(zero_copy_only=False), split.split("+")))
         self.config, self.split = config, split
         self.folder: Path = catalog.chips_folder
         self._infos = {sensor.prefix: catalog.sensors[sensor.prefix] for sensor in config.sensors}

@@ -25,6 +25,7 @@ from train.objectives import MASKINGS
 from train.optimise import TrainConfig
 from train.presets import preset
 
+ENOUGH_QUERIES = 1000
 CONFIG, PROBE, SUMMARY = "config.json", "probe.json", "summary.json"
 
 
@@ -111,12 +112,16 @@ def measure(
     journal: Journal,
     say: Callable[[object], None],
 ) -> dict[str, dict[str, float]]:
-    """Probe the features, on the test split or else on the validation split; how the layers route."""
+    """Probe the features; how the layers route.
+
+    Queries are the chips held out from training: the test split where it is large enough to tell anything, else
+    it and the validation split, which nothing was chosen by.
+    """
     device = next(model.parameters()).device
     model.eval()
     queries = Chips(catalog, chips.config, "test")
-    if not len(queries):
-        queries = Chips(catalog, chips.config, "val")
+    if len(queries) < ENOUGH_QUERIES:
+        queries = Chips(catalog, chips.config, "val+test")
     probes = probe(model, untrained(model.config, config.seed).to(device).eval(), chips, queries, config.seed)
     fields = {"simulated": chips.config.simulated, "probes": [p.to_json() for p in probes]}
     write_text(folder / PROBE, json.dumps(fields, indent=1) + "\n")
