@@ -67,7 +67,7 @@ class Preset:
 
 PRESETS = {
     # For a CPU: the decoder runs once for each pair of sensors and would be most of the cost, so it is small.
-    "tiny": Preset(192, 3, 3, 1, 128, 2, 4, 4, 2, 15, 64, 240, 1.5e-3),
+    "tiny": Preset(192, 3, 3, 1, 128, 2, 4, 4, 2, 15, 64, 240, 5e-4),
     "small": Preset(384, 6, 10, 2, 256, 4, 8, 8, 2, 15, 128, 20_000, 5e-4),
     "base": Preset(768, 12, 10, 2, 512, 8, 16, 8, 2, 15, 256, 50_000, 2e-4),
     "large": Preset(1024, 16, 20, 4, 512, 8, 16, 8, 2, 15, 256, 50_000, 1.5e-4),
