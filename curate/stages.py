@@ -57,11 +57,18 @@ def _timed(stage: Stage) -> Stage:
         if summary.reused:
             before = load(workspace.summary).get(summary.stage, summary.__dict__)
             return Summary(**{**before, "reused": True})
-        summary = Summary(**{**summary.__dict__, "seconds": round(time.monotonic() - started, 2)})
+        unit = f"simulated {summary.unit}" if _is_simulated(workspace) else summary.unit
+        seconds = round(time.monotonic() - started, 2)
+        summary = Summary(**{**summary.__dict__, "unit": unit, "seconds": seconds})
         store(workspace.summary, summary)
         return summary
 
     return run
+
+
+def _is_simulated(workspace: Workspace) -> bool:
+    """Whether the scenes are not measurements."""
+    return bool((read_metadata(workspace.scenes) or {}).get("simulated", False))
 
 
 def start(recipe: Recipe, root: Path) -> Workspace:
@@ -193,7 +200,7 @@ def pair(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
             or "no cell has a scene",
             "Allow a longer time difference (--max-dt), more cloud, or another region",
         )
-    write_geoparquet(pairs, workspace.pairs, {"key": key})
+    write_geoparquet(pairs, workspace.pairs, {"key": key, "simulated": _is_simulated(workspace)})
     return Summary("pair", "pairs", came_in, pairs.num_rows, rejected)
 
 
@@ -234,7 +241,7 @@ def describe(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
     missing = [i for i, path in enumerate(paths) if not is_fresh(path, key)]
     metadata: dict[str, Any] = {"key": key, "parts": len(tasks), "landcover": landcover.legend}
     metadata["landcover_map"] = landcover.name
-    metadata |= {"climate_map": recipe.descriptors.climate}
+    metadata |= {"climate_map": recipe.descriptors.climate, "simulated": _is_simulated(workspace)}
     for i, described in engine.map(pools.describe, [tasks[i] for i in missing], "describe"):
         account: dict[str, Any] = {"came_in": described.came_in, "rejected": described.rejected}
         write_geoparquet(described.pool, paths[missing[i]], {**metadata, **account})
@@ -362,10 +369,9 @@ def _not_drawn(drawn: Drawn) -> dict[str, int]:
 
 
 def _source(recipe: Recipe, workspace: Workspace, pool_metadata: dict[str, Any]) -> dict[str, Any]:
-    scenes = read_metadata(workspace.scenes) or {}
     return {
         "archive": recipe.archive,
-        "simulated": bool(scenes.get("simulated", False)),
+        "simulated": _is_simulated(workspace),
         "landcover": pool_metadata["landcover_map"],
         "climate": pool_metadata["climate_map"],
         "legend": pool_metadata["landcover"],
