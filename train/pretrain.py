@@ -115,7 +115,7 @@ def measure(
     """Probe the features; how the layers route.
 
     Queries are the chips held out from training: the test split where it is large enough to tell anything, else
-    it and the validation split, which nothing was chosen by.
+    it and the validation split together.
     """
     device = next(model.parameters()).device
     model.eval()
