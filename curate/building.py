@@ -36,6 +36,7 @@ from curate.sensors import sensor as sensor_named
 from curate.summary import add
 from curate.workspace import Workspace, read_table
 
+Assets = dict[tuple[str, str], dict[str, dict[str, Any]]]  # by sensor and scene id, then band
 SOFTWARE = ("numpy", "pyarrow", "rasterio", "shapely", "pyproj")
 
 
@@ -78,7 +79,8 @@ def settle(pool: pa.Table, recipe: Recipe, workspace: Workspace, engine: Engine,
     prefixes = [info.prefix for info in sensors]
     folder = workspace.chips(chips_key(recipe, sensors))
     budget = Budget(recipe.sampling.budget).of(pool.num_rows)
-    keys = chip_keys(pool, sensors, scene_assets(workspace))
+    assets = scene_assets(workspace)
+    keys = chip_keys(pool, sensors, assets)
     refused = np.zeros(pool.num_rows, bool)
     known = read_known(folder, prefixes)
     tried: set[str] = set()
@@ -102,7 +104,9 @@ def settle(pool: pa.Table, recipe: Recipe, workspace: Workspace, engine: Engine,
                 chosen.filter(pa.array(unknown))
             )  # kept apart: they shift no other shard
             for part in (missing[~again], missing[again]):
-                _cut(pool.take(pa.array(part)), keys.take(pa.array(part)), sensors, recipe, workspace, engine)
+                if len(part):
+                    index = pa.array(part)
+                    _cut(pool.take(index), keys.take(index), sensors, recipe, assets, folder, engine)
             tried |= set(chosen.filter(pa.array(unknown)).to_pylist())
             known = read_known(folder, prefixes)
             lost = (known.locate(chosen) < 0) & ~known.refused(chosen, tried)
@@ -124,17 +128,17 @@ def _cut(
     keys: pa.Array,
     sensors: Sequence[SensorInfo],
     recipe: Recipe,
-    workspace: Workspace,
+    assets: Assets,
+    folder: Path,
     engine: Engine,
 ) -> None:
     """Cut *rows* in planned shards, and note in the manifest what became of each."""
     from curate.pixels.cutting import cut
 
-    folder = workspace.chips(chips_key(recipe, sensors))
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     planned = plan(rows, keys, sensors[0].prefix, recipe.pixels.shard_chips)
-    tasks = _Tasks(rows, keys, sensors, recipe, workspace, folder)
+    tasks = _Tasks(rows, keys, sensors, recipe, assets, folder)
     for _, entry in engine.map(cut, [tasks.task(name, position) for name, position in planned], "cut"):
         shards.record(folder, entry)
 
@@ -148,12 +152,12 @@ class _Tasks:
         keys: pa.Array,
         sensors: Sequence[SensorInfo],
         recipe: Recipe,
-        workspace: Workspace,
+        assets: Assets,
         folder: Path,
     ) -> None:
         self.rows, self.keys, self.sensors = rows, keys, tuple(sensors)
         self.recipe, self.folder = recipe, folder
-        self.assets = scene_assets(workspace)
+        self.assets = assets
 
     def task(self, name: str, position: npt.NDArray[np.int64]) -> Any:
         """The shard *name* with the rows at *position*."""
@@ -186,7 +190,7 @@ class _Tasks:
         )
 
 
-def scene_assets(workspace: Workspace) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+def scene_assets(workspace: Workspace) -> Assets:
     """Assets by sensor and scene id, then band: href, scale, offset, nodata and unit."""
     table = read_table(workspace.scenes, ["sensor", "id", "assets"])
     result: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}

@@ -90,6 +90,13 @@ class Period(Section):
             raise ValueError(f"period ends ({self.end}) before it starts ({self.start})")
         return self
 
+    def holds(self, time: dt.datetime | None) -> bool:
+        """Whether an acquisition belongs to the period; what has no time always does."""
+        if time is None:
+            return True
+        day = time.date()
+        return (self.start is None or day >= self.start) and (self.end is None or day <= self.end)
+
 
 class Chips(Section):
     """The chips' grid: squares of `size_px` pixels of `resolution_m` metres."""

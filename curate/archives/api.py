@@ -94,7 +94,9 @@ class ApiArchive:
                 seen.add(name)
                 if isinstance(row, Rejected):
                     found.rejected.append(row)
-                elif _within(row, period) and shapely.intersects(area, shapely.from_wkb(row["geometry"])):
+                elif period.holds(row["datetime"]) and shapely.intersects(
+                    area, shapely.from_wkb(row["geometry"])
+                ):
                     found.scenes.append(row)
                     processed[name] = processing
                 else:
@@ -226,10 +228,3 @@ def interval(period: Period) -> str | None:
     start = f"{period.start}T00:00:00Z" if period.start else ".."
     end = f"{period.end}T23:59:59.999999Z" if period.end else ".."
     return f"{start}/{end}"
-
-
-def _within(row: dict[str, Any], period: Period) -> bool:
-    if row["datetime"] is None:
-        return True
-    day = row["datetime"].date()
-    return (period.start is None or day >= period.start) and (period.end is None or day <= period.end)

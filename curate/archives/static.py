@@ -68,7 +68,9 @@ class StaticArchive:
                 processed[str(item.get("id"))] = when
             if isinstance(row, Rejected):
                 found.rejected.append(row)
-            elif _within(row, period) and shapely.intersects(area, shapely.from_wkb(row["geometry"])):
+            elif period.holds(row["datetime"]) and shapely.intersects(
+                area, shapely.from_wkb(row["geometry"])
+            ):
                 found.scenes.append(row)
             else:
                 found.other += 1
@@ -121,10 +123,3 @@ def _read(href: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ValueError("it is not a JSON object")
     return document
-
-
-def _within(row: dict[str, Any], period: Period) -> bool:
-    if row["datetime"] is None:
-        return True
-    day = row["datetime"].date()
-    return (period.start is None or day >= period.start) and (period.end is None or day <= period.end)
