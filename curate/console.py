@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +19,10 @@ from rich.table import Table
 
 from curate.summary import Summary
 
+if TYPE_CHECKING:
+    from curate.makeup import MakeUp
+
+_MOST_CLASSES = 12  # of Köppen-Geiger that are printed; the rest is counted
 console = Console(stderr=True, highlight=False)
 
 
@@ -78,7 +82,156 @@ def show_comparison(ways: list[dict[str, Any]]) -> None:
     console.print("* effective number: as many equally frequent kinds", style="dim")
 
 
+HEADINGS = {  # measure -> its heading and what it says, in the order of the tables
+    "rows": ("chips", "chips drawn"),
+    "climates": ("climates*", "Köppen-Geiger classes"),
+    "dominant": ("land covers*", "dominant land covers"),
+    "mass": ("by area*", "land covers by area"),
+    "climate_cover": ("both*", "climate with dominant land cover"),
+    "strata": ("strata*", "climate with all land covers present"),
+    "coverage": ("covered", "share of the pool's strata with a chip"),
+    "rare_recall": ("rare kept", "share of the candidates in rare strata that were drawn"),
+    "kl_pool": ("KL pool", "divergence from the pool, nats"),
+    "kl_uniform": ("KL even", "divergence from equal climates, nats"),
+    "places": ("places", "distinct places"),
+    "adjacent": ("neighbours", "share with another drawn place beside them"),
+    "colocated": ("repeats", "share whose place was drawn more than once"),
+    "nearest_km": ("nearest km", "median distance to the nearest other place"),
+    "cells": ("cells*", "cells of 1° and equal area"),
+    "seasons": ("seasons*", "seasons"),
+    "repeated": ("alike", "share with a near-duplicate among the descriptors"),
+    "ess": ("ess", "effective sample size per chip, weighted"),
+    "entropy": ("entropy", "mean spectral entropy, bits"),
+    "entropy_spread": ("± entropy", "its standard deviation"),
+    "vendi": ("Vendi", "Vendi score of 2,000 chips"),
+    "head": ("head", "distance of the pool to the sample"),
+    "tail": ("tail", "distance of the pool's strata to the sample"),
+    "seconds": ("seconds", "time of the draw"),
+}
+_DIVERSITY, _PLACES = tuple(HEADINGS)[:10], tuple(HEADINGS)[10:]
+_EFFECTIVE = "* effective number: as many equally frequent kinds"
+
+
+def _output() -> Console:
+    """Results go to stdout; a file or a pipe gets whole lines."""
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=200)
+
+
+def show_measures(result: dict[str, Any]) -> None:
+    """A catalog's measures, one line a measure and one column a split."""
+    splits = result["splits"]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("measure")
+    for name in splits:
+        table.add_column(name, justify="right")
+    table.add_column("what it says", style="dim")
+    for measure, (heading, meaning) in HEADINGS.items():
+        figures = [found.get(measure) for found in splits.values()]
+        if any(figure is not None for figure in figures):
+            table.add_row(heading, *map(_figure, figures), meaning)
+    out = _output()
+    kind = "simulated chips" if result["simulated"] else "chips"
+    out.print(f"{result['catalog']}: {splits['all']['rows']:,} {kind}", soft_wrap=True)
+    out.print(table)
+    out.print(_EFFECTIVE, style="dim")
+
+
+def show_ways(result: dict[str, Any]) -> None:
+    """Ways side by side, one line a way; means over seeds with half the width of their 95 % interval."""
+    out = _output()
+    kind = "simulated candidates" if result["simulated"] else "candidates"
+    low, high = min(result["candidates"].values()), max(result["candidates"].values())
+    number = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    seeds = len(result["seeds"])
+    over = f"mean ± half the 95 % interval over {seeds} seeds" if seeds > 1 else "one seed"
+    out.print(f"{result['region']}: {result['budget']:,} of {number} {kind}; {over}", soft_wrap=True)
+    for measures in (_DIVERSITY, _PLACES):
+        known = [
+            m
+            for m in measures
+            if any(way.get(m, {}).get("mean") is not None for way in result["ways"].values())
+        ]
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("way")
+        for measure in known:
+            table.add_column(HEADINGS[measure][0], justify="right")
+        for name, found in result["ways"].items():
+            table.add_row(name, *(_interval(**found[measure]) for measure in known))
+        if result["ways"]:
+            out.print(table)
+            out.print()
+    for name, why in result["refused"].items():
+        out.print(f"not drawn by {name}: {why}", soft_wrap=True)
+    out.print(_EFFECTIVE, style="dim")
+
+
+def _interval(mean: float | None, half: float | None) -> str:
+    if mean is None:
+        return "–"
+    text = f"{mean:,.{_digits(mean)}f}"
+    return text if half is None or not round(half, _digits(mean)) else f"{text} ± {half:,.{_digits(mean)}f}"
+
+
+def _digits(value: float) -> int:
+    """Digits after the point that keep about three figures."""
+    return 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
+
+
 def _figure(value: Any) -> str:
+    if value is None:
+        return "–"
     if isinstance(value, float):
         return f"{value:.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def show_make_up(pool: MakeUp) -> None:
+    """A pool in tables, on stdout."""
+    out = Console(highlight=False)
+    kind = "simulated chips" if pool.simulated else "chips"
+    out.print(
+        f"[bold]{pool.region}[/bold]  {pool.chips:,} {kind}, {pool.places:,} places, {pool.cells:,} cells",
+        soft_wrap=True,
+    )
+    out.print(_matrix(pool))
+    seasons = ", ".join(
+        f"{season} {number / max(1, pool.chips):.0%}" for season, number in pool.seasons.items()
+    )
+    out.print(f"\nSeasons: {seasons}. Unmapped by the land-cover map: {pool.unmapped:.2%} of the area.")
+    most = ", ".join(f"{name} {number:,}" for name, number in list(pool.koppen.items())[:_MOST_CLASSES])
+    rest = len(pool.koppen) - _MOST_CLASSES
+    out.print(
+        f"Köppen-Geiger: {most}{f' and {rest} more' if rest > 0 else ''}. "
+        f"From the nearest pixel: {pool.nearest:,}.\n",
+        soft_wrap=True,
+    )
+    out.print(_ranges(pool))
+    for name, number in pool.vectors.items():
+        out.print(f"{name}: {number:,} of {pool.chips:,} chips have a vector")
+
+
+def _matrix(pool: MakeUp) -> Table:
+    """Land covers by climates, and the sums of both."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("land cover")
+    for climate in pool.climates:
+        table.add_column(climate, justify="right")
+    table.add_column("chips", justify="right")
+    table.add_column("share", justify="right")
+    for cover, row in zip(pool.landcovers, pool.matrix, strict=True):
+        cells = (f"{number:,}" if number else "·" for number in row)
+        table.add_row(cover, *cells, f"{sum(row):,}", f"{sum(row) / max(1, pool.chips):.1%}")
+    sums = [sum(column) for column in zip(*pool.matrix, strict=True)] or [0] * len(pool.climates)
+    table.add_row("all", *(f"{number:,}" for number in sums), f"{pool.chips:,}", "", style="bold")
+    return table
+
+
+def _ranges(pool: MakeUp) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("descriptor", "known", "least", "mean", "most", "unit"):
+        table.add_column(heading, justify="left" if heading in ("descriptor", "unit") else "right")
+    for name, found in pool.ranges.items():
+        values = ("–" if value is None else f"{value:.4g}" for value in (found.least, found.mean, found.most))
+        table.add_row(name, f"{found.known / max(1, pool.chips):.1%}", *values, found.unit)
+    return table

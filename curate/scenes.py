@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
 from pystac.utils import make_absolute_href
 
+from curate.catalog.errors import InputError
 from curate.catalog.schema import BBOX, TIMESTAMP
 from curate.chips import wrapped
-from curate.radiometry import Unknown, band_scaling, radar_unit, reflectance_offset
+from curate.radiometry import (
+    Offset,
+    Unknown,
+    band_scaling,
+    coded_decibel,
+    described_unit,
+    offset_by_dark,
+    radar_unit,
+    reflectance_offset,
+)
 from curate.sensors import Band, Sensor
+
+LowPercentile = Callable[
+    [str, float | None], float
+]  # href and nodata of a band -> `pixels.dark.low_percentile`
 
 ASSET = pa.struct(
     [
@@ -38,13 +55,18 @@ SCENES = pa.schema(
         pa.field("relative_orbit", pa.int16()),
         pa.field("baseline", pa.string()),
         pa.field("offset", pa.int32()),  # DN, decided; null where none can apply
+        pa.field(
+            "offset_source", pa.string()
+        ),  # what decided: provider flag, baseline 04.00, declared, percentile
         pa.field("cloud_cover", pa.float32()),  # percent
         pa.field("assets", pa.list_(ASSET), nullable=False),
         pa.field("geometry", pa.binary(), nullable=False),
         pa.field("bbox", BBOX, nullable=False),
     ]
 )
-_LONGEST_SPAN = dt.timedelta(days=1)  # an item with a longer start-to-end span has no acquisition time
+_BLOCK_DEG = 4.0
+SCENES_PER_GROUP = 10_000  # rows that are read together: a few blocks of one sensor
+_BASELINE_IN_NAME = re.compile(r"_N(\d{4})_")  # of ESA's product names
 
 
 @dataclass(frozen=True)
@@ -55,75 +77,74 @@ class Rejected:
     reason: str
 
 
-@dataclass
-class Found:
-    """What a search brought."""
-
-    scenes: list[dict[str, Any]] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
-    other: int = 0  # items outside the area or the period
-    missing: list[str] = field(default_factory=list)  # what the archive could not be made to give, and why
-
-
 def scene(
-    item: dict[str, Any], href: str, sensor: Sensor, bands: tuple[str, ...]
+    item: dict[str, Any],
+    href: str,
+    sensor: Sensor,
+    bands: tuple[str, ...],
+    low_percentile: LowPercentile | None = None,
 ) -> dict[str, Any] | Rejected:
-    """A STAC item as a row of `SCENES`, or why it cannot be one.
+    """A STAC item as a row of `SCENES`, or why it cannot be one. No item raises.
 
     Args:
         item: the item's JSON, any STAC version from 1.0.0-beta.2 to 1.1.
         href: where the item was read; relative asset hrefs are resolved against it.
         bands: the bands that the scene must have.
+        low_percentile: reads the darkest numbers of a band (`pixels.dark.low_percentile`) of scenes whose metadata
+            do not settle the reflectance offset, and of no other; without it these scenes are refused.
     """
     name = str(item.get("id", "?"))
-    properties = item.get("properties") or {}
+    properties = _mapping(item.get("properties"))
     footprint = _footprint(item.get("geometry"))
     if footprint is None:
         return Rejected(name, "no footprint")
-    time = None if sensor.static else acquisition_time(properties)
+    longest = dt.timedelta(days=sensor.span_days)
+    time = None if sensor.static else acquisition_time(properties, longest)
     if time is None and not sensor.static:
         return Rejected(name, "acquisition time unknown")
-    offset = _offset(sensor, item, bands)
+    if any(_asset(item, sensor.band(band)) is None for band in bands):
+        return Rejected(name, "bands missing")
+    offset = _offset(sensor, item, bands, href, low_percentile)
     if isinstance(offset, Unknown):
         return Rejected(name, offset.reason)
-    wanted = [sensor.band(band) for band in bands] + ([sensor.mask] if sensor.mask else [])
     assets: list[dict[str, Any]] = []
-    for band in wanted:
-        asset = _asset(item, band)
-        if asset is None and band is sensor.mask:
-            continue  # without a mask a chip's cloud share stays unknown
-        if asset is None:
-            return Rejected(name, "bands missing")
-        row = _asset_row(asset, band, sensor, href, offset)
+    for band in [sensor.band(band) for band in (*bands, *_for_clouds(sensor, item, bands))]:
+        row = _asset_row(item, band, sensor, href, offset)
         if isinstance(row, Unknown):
             return Rejected(name, row.reason)
         assets.append(row)
+    mask = _asset(item, sensor.mask.band) if sensor.mask else None
+    if sensor.mask and mask:  # without it a chip's cloud share stays unknown
+        assets.append(_mask_row(mask, sensor.mask.band, href))
     return {
         "id": name,
         "sensor": sensor.name,
-        "collection": item.get("collection"),
-        "platform": properties.get("platform"),
+        "collection": _text(item.get("collection")),
+        "platform": _text(properties.get("platform")),
         "datetime": time,
-        "orbit_state": properties.get("sat:orbit_state"),
-        "relative_orbit": properties.get("sat:relative_orbit"),
-        "baseline": _baseline(properties),
-        "offset": offset,
-        "cloud_cover": properties.get("eo:cloud_cover"),
+        "orbit_state": _text(properties.get("sat:orbit_state")),
+        "relative_orbit": _whole(properties.get("sat:relative_orbit")),
+        "baseline": _baseline(item),
+        "offset": offset.dn if offset else None,
+        "offset_source": offset.source if offset else None,
+        "cloud_cover": _percent(properties.get("eo:cloud_cover")),
         "assets": assets,
         "geometry": shapely.to_wkb(footprint),
         "bbox": dict(zip(("xmin", "ymin", "xmax", "ymax"), footprint.bounds, strict=True)),
     }
 
 
-def _footprint(geometry: dict[str, Any] | None) -> shapely.Geometry | None:
+def _footprint(geometry: dict[str, Any] | shapely.Geometry | None) -> shapely.Geometry | None:
     """A footprint as valid polygons in two dimensions, split at the antimeridian; None where there is no area."""
     try:
-        shape = shapely.force_2d(shapely.from_geojson(json.dumps(geometry))) if geometry else None
+        if geometry and not isinstance(geometry, shapely.Geometry):  # a table has shapes
+            geometry = shapely.from_geojson(json.dumps(geometry))
+        shape = shapely.force_2d(geometry) if geometry else None
     except (shapely.GEOSException, TypeError):
         return None
     parts = [part for polygon in _polygons(shape) for part in _polygons(_across_antimeridian(polygon))]
     parts = [part for part in parts if shapely.area(part) > 0]  # make_valid leaves lines and slivers
-    return shapely.union_all(parts) if parts else None
+    return shapely.union_all(parts) if len(parts) > 1 else parts[0] if parts else None
 
 
 def _polygons(shape: shapely.Geometry | None) -> list[shapely.Polygon]:
@@ -155,13 +176,15 @@ def _across_antimeridian(polygon: shapely.Polygon) -> shapely.Geometry:
     return shapely.make_valid(polygon) if shapely.is_empty(split) else split
 
 
-def acquisition_time(properties: dict[str, Any]) -> dt.datetime | None:
-    """When the scene was taken, UTC; the middle of a span of up to a day; None where the item cannot say."""
+def acquisition_time(
+    properties: dict[str, Any], longest: dt.timedelta = dt.timedelta(days=1)
+) -> dt.datetime | None:
+    """When the scene was taken, UTC; the middle of a span up to *longest*; None where the item cannot say."""
     start, end = (_time(properties.get(f"{side}_datetime")) for side in ("start", "end"))
     single = _time(properties.get("datetime"))
     if single is not None:
         return single
-    if start is not None and end is not None and end - start <= _LONGEST_SPAN:
+    if start is not None and end is not None and end - start <= longest:
         return start + (end - start) / 2
     return None
 
@@ -176,49 +199,163 @@ def _time(text: Any) -> dt.datetime | None:
     return time.astimezone(dt.UTC) if time.tzinfo else time.replace(tzinfo=dt.UTC)
 
 
-def _asset(item: dict[str, Any], band: Band) -> dict[str, Any] | None:
-    assets = item.get("assets") or {}
-    found = (assets[key] for key in band.asset_keys if assets.get(key))
-    return next((asset for asset in found if asset.get("href")), None)
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
-def _baseline(properties: dict[str, Any]) -> str | None:
-    """Processing baseline, however the provider calls it."""
-    baseline = properties.get("s2:processing_baseline") or properties.get("processing:version")
-    return None if baseline is None else str(baseline)
+def absolute(href: str, base: str) -> str:
+    """*href* resolved against *base*, the place of the document that it is written in."""
+    return href if "://" in href else str(make_absolute_href(href, base))
 
 
-def _offset(sensor: Sensor, item: dict[str, Any], bands: tuple[str, ...]) -> int | Unknown | None:
-    """The Sentinel-2 offset in DN; None for sensors that have none."""
-    if not sensor.name.startswith("sentinel-2"):
+def _text(value: Any) -> str | None:
+    return None if value is None or value == "" else str(value)
+
+
+def _whole(value: Any) -> int | None:
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
         return None
-    declared = {band_scaling(asset)["offset"] for band in bands if (asset := _asset(item, sensor.band(band)))}
-    if len(declared) > 1:
-        return Unknown("bands declare different reflectance offsets")
-    properties = item.get("properties") or {}
-    return reflectance_offset(
-        baseline=_baseline(properties),
-        applied=properties.get("earthsearch:boa_offset_applied"),
-        declared=declared.pop() if declared else None,
-        scale=sensor.source_scale,
+    return number if 0 <= number < 2**15 else None
+
+
+def _percent(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if 0 <= number <= 100 else None
+
+
+def _asset(item: dict[str, Any], band: Band) -> dict[str, Any] | None:
+    assets = _mapping(item.get("assets"))
+    for key in band.asset_keys:  # a loop: this is asked thirty times a scene
+        asset = assets.get(key)
+        if isinstance(asset, dict) and isinstance(href := asset.get("href"), str) and href:
+            return asset
+    return None
+
+
+def _for_clouds(sensor: Sensor, item: dict[str, Any], bands: tuple[str, ...]) -> tuple[str, ...]:
+    """Bands beside those asked for by which clouds can be told, where the item has all of them and no mask."""
+    if sensor.mask or any(_asset(item, sensor.band(band)) is None for band in sensor.cloud_bands):
+        return ()
+    return tuple(band for band in sensor.cloud_bands if band not in bands)
+
+
+def _baseline(item: dict[str, Any]) -> str | None:
+    """Processing baseline, however the provider calls it; else the one in the product's name."""
+    properties = _mapping(item.get("properties"))
+    for key in ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline"):
+        if properties.get(key) is not None:
+            return str(properties[key])
+    for name in (item.get("id"), properties.get("s2:product_uri"), properties.get("sentinel:product_id")):
+        if found := _BASELINE_IN_NAME.search(str(name)):
+            return f"{found[1][:2]}.{found[1][2:]}"
+    return None
+
+
+def _offset(
+    sensor: Sensor,
+    item: dict[str, Any],
+    bands: tuple[str, ...],
+    href: str,
+    low_percentile: LowPercentile | None,
+) -> Offset | Unknown | None:
+    """The Sentinel-2 offset; None for sensors that have none."""
+    if not sensor.dark:
+        return None
+    said = _declared_offset(sensor, item, bands)
+    if low_percentile is None or (isinstance(said, Offset) and not said.doubtful):
+        return said
+    from rasterio.errors import RasterioError
+
+    try:
+        lows = [(_low(sensor, item, dark.bands, href, low_percentile), dark.ceiling) for dark in sensor.dark]
+    except (InputError, RasterioError, OSError):
+        return said if isinstance(said, Offset) else Unknown(f"{said.reason}, dark pixels unreadable")
+    shown = offset_by_dark(lows, sensor.source_scale or 1.0)
+    if isinstance(said, Offset):
+        return said if shown in (None, said.dn) else Offset(shown or 0, "percentile")
+    return (
+        Unknown(f"{said.reason}, dark pixels not decisive") if shown is None else Offset(shown, "percentile")
     )
 
 
+def _declared_offset(sensor: Sensor, item: dict[str, Any], bands: tuple[str, ...]) -> Offset | Unknown:
+    """The offset that the item's metadata tell of."""
+    declared = {band_scaling(_asset(item, sensor.band(band)) or {})["offset"] for band in bands}
+    if len(declared) > 1:
+        return Unknown("bands declare different reflectance offsets")
+    properties = _mapping(item.get("properties"))
+    applied = properties.get("earthsearch:boa_offset_applied", properties.get("sentinel:boa_offset_applied"))
+    return reflectance_offset(
+        baseline=_baseline(item),
+        applied=applied,
+        declared=declared.pop() if declared else None,
+        scale=sensor.source_scale or 1.0,
+    )
+
+
+def _low(
+    sensor: Sensor, item: dict[str, Any], names: tuple[str, ...], href: str, low_percentile: LowPercentile
+) -> float | None:
+    """The darkest numbers in the first of the bands that the item has."""
+    assets = (_asset(item, sensor.band(name)) for name in names)
+    asset = next((asset for asset in assets if asset), None)
+    if asset is None:
+        return None
+    return low_percentile(absolute(asset["href"], href), band_scaling(asset)["nodata"])
+
+
+def _backscatter_unit(item: dict[str, Any], asset: dict[str, Any], sensor: Sensor) -> str | Unknown:
+    """Unit of a radar band's numbers; a product with calibration tables beside it is not calibrated yet."""
+    calibrated = not any(str(key).startswith("schema-calibration") for key in _mapping(item.get("assets")))
+    declared = band_scaling(asset)["unit"] or described_unit(_text(asset.get("description")))
+    unit = radar_unit(declared, sensor.source_unit if calibrated else "")
+    return Unknown("backscatter not calibrated") if isinstance(unit, Unknown) and not calibrated else unit
+
+
 def _asset_row(
-    asset: dict[str, Any], band: Band, sensor: Sensor, item_href: str, offset_dn: int | None
+    item: dict[str, Any], band: Band, sensor: Sensor, item_href: str, offset_dn: Offset | None
 ) -> dict[str, Any] | Unknown:
+    asset = _asset(item, band) or {}
     said = band_scaling(asset)
-    row = {"band": band.name, "href": make_absolute_href(asset["href"], item_href)}
-    if band is sensor.mask:
-        return {**row, "nodata": None, "scale": 1.0, "offset": 0.0, "unit": "class"}
-    scale = sensor.source_scale if said["scale"] is None else float(said["scale"])
-    offset = sensor.source_offset if said["offset"] is None else float(said["offset"])
+    scale, offset = _usual(said["scale"], band.scale, sensor.source_scale), said["offset"]
+    if scale is None:
+        return Unknown("scale unknown")
+    offset = _usual(offset, band.offset, sensor.source_offset) or 0.0
     if offset_dn is not None:
-        offset = offset_dn * scale
-    unit = radar_unit(said["unit"], sensor.source_unit) if sensor.kind == "radar" else sensor.source_unit
+        offset = offset_dn.dn * scale
+    unit: str | Unknown = band.unit or sensor.source_unit
+    if sensor.kind == "radar":
+        coded = coded_decibel(said["unit"])
+        if coded:
+            unit, scale, offset = coded[0], coded[1], 0.0
+        else:
+            unit = _backscatter_unit(item, asset, sensor)
     if isinstance(unit, Unknown):
         return unit
-    return {**row, "nodata": said["nodata"], "scale": scale, "offset": offset, "unit": unit}
+    href = absolute(asset["href"], item_href)
+    return {
+        "band": band.name,
+        "href": href,
+        "nodata": said["nodata"],
+        "scale": scale,
+        "offset": offset,
+        "unit": unit,
+    }
+
+
+def _mask_row(asset: dict[str, Any], band: Band, item_href: str) -> dict[str, Any]:
+    href = absolute(asset["href"], item_href)
+    return {"band": band.name, "href": href, "nodata": None, "scale": 1.0, "offset": 0.0, "unit": "class"}
+
+
+def _usual(*values: float | None) -> float | None:
+    """The first that is given."""
+    return next((value for value in values if value is not None), None)
 
 
 def table(rows: list[dict[str, Any]]) -> pa.Table:
@@ -226,3 +363,25 @@ def table(rows: list[dict[str, Any]]) -> pa.Table:
     earliest = dt.datetime.min.replace(tzinfo=dt.UTC)
     rows = sorted(rows, key=lambda row: (row["sensor"], row["datetime"] or earliest, row["id"]))
     return pa.Table.from_pylist(rows, schema=SCENES)
+
+
+def arrangement(scenes: pa.Table) -> pa.Array:
+    """Positions of scenes in the order in which they are kept: neighbours together, so that a reader skips the rest.
+
+    By sensor, then by blocks of 4° that hold the middle of the bounding box, then by time and id.
+    """
+    box = scenes["bbox"].combine_chunks()
+    sides = {side: box.field(side).to_numpy() for side in ("xmin", "ymin", "xmax", "ymax")}
+    across = (
+        sides["xmax"] - sides["xmin"] > 180
+    )  # split at the antimeridian: a block of their own, at the end
+    lon = np.floor((sides["xmin"] + sides["xmax"]) / (2 * _BLOCK_DEG)).astype(np.int32)
+    lat = np.floor((sides["ymin"] + sides["ymax"]) / (2 * _BLOCK_DEG)).astype(np.int32)
+    keyed = scenes.append_column("block", pa.array(np.where(across, np.int32(10**9), lon * 1000 + lat)))
+    by = [(name, "ascending") for name in ("sensor", "block", "datetime", "id")]
+    return pc.sort_indices(keyed, sort_keys=by)
+
+
+def arranged(scenes: pa.Table) -> pa.Table:
+    """Scenes in the order in which they are kept."""
+    return scenes.take(arrangement(scenes))

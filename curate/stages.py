@@ -9,38 +9,47 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import shapely
 
 from curate import pool as pools
 from curate.archives import SIMULATED, Archive, open_archive
+from curate.archives.found import OUTSIDE, Found, write_scenes
+from curate.archives.kept import Kept
 from curate.building import Drawn, bands_of, settle, write_catalog
 from curate.catalog import Catalog
 from curate.catalog.errors import InputError
-from curate.catalog.files import sweep
+from curate.catalog.files import atomic, sweep
 from curate.catalog.geoparquet import read_metadata, write_geoparquet
 from curate.console import progress, say, show_comparison
+from curate.descriptors import further, terrain
 from curate.descriptors.thematic import LandcoverMap
 from curate.descriptors.thematic import open_map as open_landcover
+from curate.descriptors.thematic.naming import files_of
 from curate.engine import Engine
-from curate.grid import Grid
-from curate.pairing import Cells, Scenes, candidate_cells, pairs_schema
+from curate.grid import Grid, Ints
+from curate.pairing import SCENE_COLUMNS, Cells, Scenes, candidate_cells, groups, pairs_schema
 from curate.pairing import pair as pair_cells
 from curate.recipe import Budget, Period, Recipe, stable_hash
 from curate.regions import region
 from curate.sampling import against_chance
-from curate.scenes import table as scenes_table
+from curate.sampling.keeping import chip_ids
+from curate.sampling.source import Pool
+from curate.sampling.target import read_shares
 from curate.sensors import sensor
 from curate.summary import Summary, add, count, load, store
-from curate.workspace import Workspace, identity, is_fresh, key_of, read_table
+from curate.workspace import Workspace, identity, is_fresh, key_of, read_near, read_table
 
 LANDCOVER_COLLECTION = "esa-worldcover"
+MEASURED_UP_TO = 5_000_000  # rows of a pool
+_MISSING_LINES = 20  # of what an archive kept back, on the terminal
 Stage = Callable[[Recipe, Workspace, Engine], Summary]
 
 
@@ -77,6 +86,27 @@ def start(recipe: Recipe, root: Path) -> Workspace:
     return Workspace(root.resolve(), region(recipe.region).slug)
 
 
+def self_contained(recipe: Recipe, workspace: Workspace) -> Recipe:
+    """*recipe* with what it names for the draw taken over: shares of a target, and the chips to keep.
+
+    So a recipe means the same from any folder, and after the catalog whose chips are kept has been written anew.
+
+    Raises:
+        InputError: a file it names cannot be read.
+    """
+    sampling = recipe.sampling
+    options: dict[str, Any] = {}
+    if isinstance(sampling.target, str):
+        options["sampling.target"] = read_shares(sampling.target)
+    if sampling.keep is not None and not (workspace.root / sampling.keep).is_relative_to(workspace.folder):
+        ids = chip_ids(Path(sampling.keep))
+        path = workspace.folder / f"kept-{stable_hash(ids.to_pylist())}.parquet"
+        with atomic(path) as part:
+            pq.write_table(pa.table({"chip_id": ids}), part)
+        options["sampling.keep"] = path.relative_to(workspace.root).as_posix()
+    return recipe.with_options(options)
+
+
 def check(recipe: Recipe) -> None:
     """Check what needs knowledge of sensors.
 
@@ -84,7 +114,7 @@ def check(recipe: Recipe) -> None:
         InputError: an unknown sensor or band, or two sensors of one kind whose columns would have one name.
     """
     prefixes: dict[str, str] = {}
-    for name in recipe.sensors.all:
+    for name in recipe.sensor_names:
         what = sensor(name)
         if what.prefix in prefixes:
             raise InputError(
@@ -101,6 +131,7 @@ def check(recipe: Recipe) -> None:
                 else f"No band of {name} is asked for",
                 do=f"Its bands are: {', '.join(known)}",
             )
+    further.names(recipe)
     if sensor(recipe.sensors.anchor).static:
         raise InputError(f"Sensor {recipe.sensors.anchor} cannot be the anchor", "it has no acquisition time")
 
@@ -111,54 +142,83 @@ def search(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
     settings = recipe.model_dump(
         mode="json", include={"region", "archive", "sites", "archive_seed", "period"}
     )
-    bands = {name: bands_of(recipe, name) for name in recipe.sensors.all}
-    key = stable_hash(["search", settings, bands, recipe.descriptors.landcover])
+    wanted, layers = _searches(recipe), _layers(recipe)
+    key = stable_hash(["search", settings, wanted, layers, identity(recipe.region)])
     if is_fresh(workspace.scenes, key):
         rows = read_table(workspace.scenes, ["id"]).num_rows
         return Summary("search", "scenes", rows, rows, reused=True)
     area = region(recipe.region).area
-    archive = _archive(recipe, workspace, engine, area)
-    scenes: list[dict[str, Any]] = []
+    kept = workspace.folder / "search"  # answers so far: a search that was killed, or lacks some, continues
+    archive = _archive(recipe, workspace, engine, area, kept)
+    parts: list[Found] = []
     rejected: dict[str, int] = {}
     seen = 0
-    missing: list[str] = []
-    for name in recipe.sensors.all:
-        found = archive.search(area, recipe.period, sensor(name), bands[name])
-        scenes += found.scenes
-        missing += found.missing
-        rejected = add(rejected, count(f"{name}: {item.reason}" for item in found.rejected))
-        rejected = add(rejected, {f"{name}: outside area or period": found.other} if found.other else {})
-        seen += len(found.scenes) + len(found.rejected) + found.other
-    found_sensors = {scene["sensor"] for scene in scenes}
-    for name in recipe.sensors.all:
-        if name not in found_sensors:
-            why = "; ".join(f"{n} {reason}" for reason, n in rejected.items() if reason.startswith(name))
+    for name, (bands, max_cloud) in wanted.items():
+        found = archive.search(area, recipe.period, sensor(name), bands, max_cloud)
+        parts.append(found)
+        reasons = count(f"{name}: {item.reason}" for item in found.rejected)
+        rejected = add(rejected, reasons)
+        rejected = add(rejected, {f"{name}: {OUTSIDE}": found.other} if found.other else {})
+        seen += len(found) + len(found.rejected) + found.other
+        if not len(found):
+            why = "; ".join([*(f"{n} {reason}" for reason, n in reasons.items()), *found.missing[:1]])
             raise InputError(
                 f"Archive {recipe.archive} has no usable {name} scene in region {recipe.region}",
                 why or "its collection is absent or empty",
                 "Change --region, --archive, the period or the sensors",
             )
-    number = len(scenes)
-    if recipe.descriptors.landcover == "archive":
-        landcover = archive.search(area, Period(), sensor(LANDCOVER_COLLECTION), ("map",))
-        scenes += landcover.scenes
-    for scene in scenes:
-        for asset in scene["assets"]:
-            asset["href"] = workspace.relative(asset["href"])
-    for line in missing:
-        say(f"Not had: {line}")
-    if missing:
-        say("What could be had is kept; run the same command again to ask for the rest.")
-        key = ""  # so that the next run searches again
-    metadata = {"key": key, "simulated": archive.simulated, "archive": recipe.archive}
-    write_geoparquet(scenes_table(scenes), workspace.scenes, metadata)
-    by_sensor = count(scene["sensor"] for scene in scenes)
+    number = sum(map(len, parts))
+    by_sensor = {name: len(found) for name, found in zip(wanted, parts, strict=True)}
+    parts += [archive.search(area, Period(), sensor(name), (band,)) for name, band in layers.items()]
+    missing = [line for found in parts for line in found.missing]
+    _say_missing(missing)
+    metadata = {
+        "key": "" if missing else key,  # without a key the next run searches again
+        "simulated": archive.simulated or any(found.simulated for found in parts),
+        "archive": recipe.archive,
+    }
+    write_scenes(parts, workspace.scenes, f"{workspace.root.resolve().as_posix()}/", metadata)
+    if not missing:
+        Kept(kept).clear()
     return Summary("search", "scenes", seen, number, rejected, {"by_sensor": by_sensor, "missing": missing})
 
 
-def _archive(recipe: Recipe, workspace: Workspace, engine: Engine, area: shapely.Geometry) -> Archive:
+def _searches(recipe: Recipe) -> dict[str, tuple[tuple[str, ...], float]]:
+    """Sensor -> its bands and the scene cloud allowed, percent; two views of one sensor are one search."""
+    searches: dict[str, tuple[tuple[str, ...], float]] = {}
+    for name in recipe.sensor_names:
+        what = sensor(name)
+        wanted = {*bands_of(recipe, name), *searches.get(what.name, ((), 0.0))[0]}
+        bands = tuple(band.name for band in what.bands if band.name in wanted)
+        searches[what.name] = (
+            bands,
+            recipe.pairing.max_cloud_percent if what.kind == "optical" else 100.0,
+        )
+    return searches
+
+
+def _layers(recipe: Recipe) -> dict[str, str]:
+    """Collections of the archive that describe chips, and the band of each; not those that are searched anyway."""
+    layers = {LANDCOVER_COLLECTION: "map"} if recipe.descriptors.landcover == "archive" else {}
+    if "terrain" in further.names(recipe) and recipe.descriptors.terrain == terrain.ARCHIVE:
+        layers[terrain.COLLECTION] = terrain.BAND
+    return {name: band for name, band in layers.items() if name not in recipe.sensor_names}
+
+
+def _say_missing(missing: list[str]) -> None:
+    for line in missing[:_MISSING_LINES]:
+        say(f"Not had: {line}")
+    if len(missing) > _MISSING_LINES:
+        say(f"Not had: {len(missing) - _MISSING_LINES:,} more; all of them are in summary.json.")
+    if missing:
+        say("What could be had is kept; run the same command again to ask for the rest.")
+
+
+def _archive(
+    recipe: Recipe, workspace: Workspace, engine: Engine, area: shapely.Geometry, kept: Path
+) -> Archive:
     if recipe.archive != SIMULATED:
-        return open_archive(recipe.archive)
+        return open_archive(recipe.archive, kept)
     from curate.archives.simulated import simulate
 
     with progress("simulate", recipe.sites) as advance:
@@ -182,17 +242,10 @@ def pair(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
         rows = read_table(workspace.pairs, ["cell"]).num_rows
         return Summary("pair", "pairs", rows, rows, reused=True)
     grid, area = Grid(recipe.chips.cell_km), region(recipe.region).area
-    anchors = Scenes.of(read_table(workspace.scenes), recipe.sensors.anchor)
+    footprints = read_table(workspace.scenes, ["sensor", "geometry"])
+    anchors = footprints.filter(pc.equal(footprints["sensor"], recipe.sensors.anchor))
     cells = candidate_cells(grid, area, anchors)
-    epsg = grid.epsg(cells.row, cells.col)
-    tasks = [(cells.take(epsg == zone), workspace.scenes, recipe) for zone in np.unique(epsg)]
-    parts: dict[int, pa.Table] = {}
-    came_in = 0
-    rejected: dict[str, int] = {}
-    for i, (table, matches, reasons) in engine.map(_pair_zone, tasks, "pair"):
-        parts[i], came_in, rejected = table, came_in + matches, add(rejected, reasons)
-    schema = pairs_schema([sensor(name).prefix for name in recipe.sensors.all])
-    pairs = pa.concat_tables([schema.empty_table(), *(parts[i] for i in sorted(parts))])
+    pairs, came_in, rejected = pairs_of(grid, cells.row, cells.col, workspace.scenes, recipe, engine)
     if not pairs.num_rows:
         raise InputError(
             f"No pair was found in region {recipe.region}",
@@ -204,21 +257,27 @@ def pair(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
     return Summary("pair", "pairs", came_in, pairs.num_rows, rejected)
 
 
-def _pair_zone(task: tuple[Cells, Path, Recipe]) -> tuple[pa.Table, int, dict[str, int]]:
-    """Pairs of the cells of one UTM/UPS zone."""
-    cells, path, recipe = task
-    table = read_table(path)
-    west, south, east, north = shapely.total_bounds(cells.polygons)
-    box = table["bbox"].combine_chunks()
-    sides = {side: box.field(side).to_numpy() for side in ("xmin", "ymin", "xmax", "ymax")}
-    near = (
-        (sides["xmax"] >= west)
-        & (sides["xmin"] <= east)
-        & (sides["ymax"] >= south)
-        & (sides["ymin"] <= north)
-    )
-    table = table.filter(pa.array(near))
-    return pair_cells(cells, {name: Scenes.of(table, name) for name in recipe.sensors.all}, recipe)
+def pairs_of(
+    grid: Grid, row: Ints, col: Ints, scenes: Path, recipe: Recipe, engine: Engine
+) -> tuple[pa.Table, int, dict[str, int]]:
+    """Pairs of the cells (row, col) with the table *scenes*, how many cells × anchors came in, and the rejected."""
+    tasks = [(*group, scenes, recipe) for group in groups(grid, row, col)]
+    parts: dict[int, pa.Table] = {}
+    came_in = 0
+    rejected: dict[str, int] = {}
+    for i, (table, anchors, reasons) in engine.map(_pair_cells, tasks, "pair"):
+        parts[i], came_in, rejected = table, came_in + anchors, add(rejected, reasons)
+    schema = pairs_schema([sensor(name).prefix for name in recipe.sensor_names])
+    return pa.concat_tables([schema.empty_table(), *(parts[i] for i in sorted(parts))]), came_in, rejected
+
+
+def _pair_cells(task: tuple[Ints, Ints, Path, Recipe]) -> tuple[pa.Table, int, dict[str, int]]:
+    """Pairs of some cells of one UTM/UPS zone."""
+    row, col, path, recipe = task
+    cells = Cells.of(Grid(recipe.chips.cell_km), row, col)
+    table = read_near(path, shapely.total_bounds(cells.polygons), ["sensor", "geometry", *SCENE_COLUMNS])
+    scenes = {name: Scenes.of(table, sensor(name)) for name in recipe.sensor_names}
+    return pair_cells(cells, scenes, recipe)
 
 
 @_timed
@@ -231,19 +290,27 @@ def describe(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
             do=f"Run: curate pair --region {workspace.slug}",
         )
     key = _describe_key(recipe, workspace)
-    landcover = _landcover(recipe, workspace)
     area = region(recipe.region).area
-    tasks = pools.tasks(read_table(workspace.pairs), area, landcover, recipe)
+    landcover = _landcover(recipe, workspace, area)
+    descriptors = further.chosen(recipe, workspace)
+    tasks = pools.tasks(read_table(workspace.pairs), area, landcover, recipe, descriptors)
     paths = [workspace.pool / f"part-{i:05d}.parquet" for i in range(len(tasks))]
     sweep(workspace.pool)
     for path in set(workspace.pool.glob("part-*.parquet")) - set(paths):
         path.unlink()
     missing = [i for i, path in enumerate(paths) if not is_fresh(path, key)]
-    metadata: dict[str, Any] = {"key": key, "parts": len(tasks), "landcover": landcover.legend}
+    metadata: dict[str, Any] = {"key": key, "parts": len(tasks), "landcover": landcover.legend.names}
     metadata["landcover_map"] = landcover.name
+    metadata["further"] = [asdict(column) for column in further.columns(descriptors)]
+    names = [column.name for column in further.columns(descriptors)]
     metadata |= {"climate_map": recipe.descriptors.climate, "simulated": _is_simulated(workspace)}
     for i, described in engine.map(pools.describe, [tasks[i] for i in missing], "describe"):
-        account: dict[str, Any] = {"came_in": described.came_in, "rejected": described.rejected}
+        nulls = {name: described.pool[name].null_count for name in names}
+        account: dict[str, Any] = {
+            "came_in": described.came_in,
+            "rejected": described.rejected,
+            "unknown": nulls,
+        }
         write_geoparquet(described.pool, paths[missing[i]], {**metadata, **account})
     accounts = [read_metadata(path) or {} for path in paths]
     came_in = sum(account["came_in"] for account in accounts)
@@ -257,23 +324,30 @@ def describe(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
             "; ".join(f"{number:,} × {reason}" for reason, number in rejected.items()) or "the area is empty",
             "Make chips smaller: --chip-px",
         )
-    return Summary("describe", "chips", came_in, rows, rejected, reused=not missing)
+    unknown = {name: sum(account["unknown"][name] for account in accounts) for name in names}
+    for number in sorted({*unknown.values()} - {0}) if missing else []:
+        lacking = ", ".join(name for name in names if unknown[name] == number)
+        say(f"Unknown for {number:,} of {rows:,} chips: {lacking}")
+    return Summary("describe", "chips", came_in, rows, rejected, {"unknown": unknown}, reused=not missing)
 
 
-def _landcover(recipe: Recipe, workspace: Workspace) -> LandcoverMap:
+def _landcover(recipe: Recipe, workspace: Workspace, area: shapely.Geometry) -> LandcoverMap:
     tiles: list[str] = []
     if recipe.descriptors.landcover == "archive":
         table = read_table(workspace.scenes)
         rows = table.filter(pc.equal(table["sensor"], LANDCOVER_COLLECTION)).to_pylist()
         tiles = [workspace.absolute(row["assets"][0]["href"]) for row in rows]
-        tiles.sort(reverse=True)  # of two versions of one tile the newer one, 2021_v200, fills first
+        tiles.sort(reverse=True)  # where tiles of one year overlap, the newer version says it first
         if not tiles:
             raise InputError(
                 f"Archive {recipe.archive} has no land-cover map",
                 f"it has no usable item in a collection {LANDCOVER_COLLECTION!r}",
-                "Give one: --landcover PATH (and --landcover-legend CSV where it is not ESA WorldCover)",
+                "Give one: --landcover PATH (and --landcover-legend where it is not ESA WorldCover)",
             )
-    return open_landcover(recipe.descriptors.landcover, tiles, recipe.descriptors.landcover_legend)
+    maps = recipe.descriptors
+    return open_landcover(
+        maps.landcover, tiles, maps.landcover_legend, area, maps.landcover_resolution, maps.landcover_classes
+    )
 
 
 def _pair_key(recipe: Recipe, workspace: Workspace) -> str:
@@ -284,14 +358,22 @@ def _pair_key(recipe: Recipe, workspace: Workspace) -> str:
 def _describe_key(recipe: Recipe, workspace: Workspace) -> str:
     maps = recipe.descriptors
     settings = recipe.model_dump(mode="json", include={"region", "chips", "sensors", "descriptors"})
-    files = [maps.landcover, maps.landcover_legend, maps.climate, maps.climate_legend, recipe.region]
+    files = [
+        *files_of(maps.landcover),
+        maps.landcover_legend,
+        maps.climate,
+        maps.climate_legend,
+        maps.terrain,
+        maps.embedding,
+        recipe.region,
+    ]
     return key_of(
         [workspace.pairs, workspace.scenes], ["describe", settings, [identity(name) for name in files]]
     )
 
 
-def read_pool(recipe: Recipe, workspace: Workspace) -> tuple[pa.Table, dict[str, Any]]:
-    """The whole pool, and the metadata of its files.
+def open_pool(recipe: Recipe, workspace: Workspace) -> tuple[Pool, dict[str, Any]]:
+    """The pool, not yet read, and the metadata of its files.
 
     Raises:
         InputError: there is none, a part is missing or broken (it is named), or it was made by another recipe.
@@ -299,7 +381,7 @@ def read_pool(recipe: Recipe, workspace: Workspace) -> tuple[pa.Table, dict[str,
     paths = sorted(workspace.pool.glob("part-*.parquet"))
     if not paths:
         workspace.require(workspace.pool, "describe")
-    tables = [read_table(path) for path in paths]
+    pool = Pool.of_files(paths)
     metadata = read_metadata(paths[0]) or {}
     key = _describe_key(recipe, workspace) if workspace.pairs.exists() else ""
     whole = len(paths) == metadata.get("parts") and all(is_fresh(path, key) for path in paths)
@@ -308,7 +390,13 @@ def read_pool(recipe: Recipe, workspace: Workspace) -> tuple[pa.Table, dict[str,
             f"The pool of {workspace.slug} is not complete, or was made with other settings",
             do=f"Run: curate pair --region {workspace.slug} && curate describe --region {workspace.slug}",
         )
-    return pa.concat_tables(tables).replace_schema_metadata(None), metadata
+    return pool, metadata
+
+
+def read_pool(recipe: Recipe, workspace: Workspace) -> tuple[pa.Table, dict[str, Any]]:
+    """The whole pool in memory, and the metadata of its files; raises what `open_pool` does."""
+    pool, metadata = open_pool(recipe, workspace)
+    return pool.read(), metadata
 
 
 @_timed
@@ -324,23 +412,32 @@ def cut(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
 
 
 def _build(recipe: Recipe, workspace: Workspace, engine: Engine, *, cut: bool) -> Summary:
-    pool, metadata = read_pool(recipe, workspace)
-    parts = sorted(workspace.pool.glob("part-*.parquet"))
-    key = key_of([*parts, workspace.scenes], ["build", recipe.hash, cut])
+    pool, metadata = open_pool(recipe, workspace)
+    sampling = recipe.sampling
+    files = [sampling.keep, sampling.target if isinstance(sampling.target, str) else None]
+    given = [identity(name) for name in files]
+    key = key_of([workspace.scenes], ["build", recipe.hash, cut, pool.identity, given])
     if cut and _is_built(workspace, key):
         rows = Catalog.open(workspace.catalog, ["chip_id"]).table.num_rows
         say(f"{os.path.relpath(workspace.catalog)}: {rows:,} chips, as before.")
-        return Summary("cut", "chips", pool.num_rows, rows, reused=True)
+        return Summary("cut", "chips", pool.rows, rows, reused=True)
     drawn = settle(pool, recipe, workspace, engine, cut=cut)
     source = _source(recipe, workspace, metadata)
     notes = {"key": key, "draw": drawn.draw.summary, "refused": drawn.refused, "rounds": drawn.rounds}
-    with_pixels = write_catalog(drawn, pool.num_rows, recipe, source, workspace, notes)
-    sampling = recipe.sampling
-    chance = against_chance(pool, drawn.draw, sampling.allocation, sampling.seed, sampling.presence)
-    _announce(drawn, pool.num_rows, recipe, source["simulated"], workspace, with_pixels, chance)
+    with_pixels = write_catalog(drawn, pool.rows, recipe, source, workspace, notes)
+    chance = _beside_chance(pool, drawn, recipe)
+    _announce(drawn, pool.rows, recipe, source["simulated"], workspace, with_pixels, chance)
     notes |= {"with_pixels": with_pixels, "against_chance": chance}
     rejected = add(drawn.refused, _not_drawn(drawn))
-    return Summary("cut" if cut else "sample", "chips", pool.num_rows, drawn.chips.num_rows, rejected, notes)
+    return Summary("cut" if cut else "sample", "chips", pool.rows, drawn.chips.num_rows, rejected, notes)
+
+
+def _beside_chance(pool: Pool, drawn: Drawn, recipe: Recipe) -> list[dict[str, Any]]:
+    """Measures of the sample and of chance; none where the pool is too large to be looked at row by row."""
+    if pool.rows > MEASURED_UP_TO:
+        return []
+    sampling = recipe.sampling
+    return against_chance(pool.read(), drawn.draw, sampling.allocation, sampling.seed, sampling.presence)
 
 
 def _is_built(workspace: Workspace, key: str) -> bool:
@@ -361,7 +458,7 @@ def _not_drawn(drawn: Drawn) -> dict[str, int]:
     """Candidates that were left out, by reason."""
     summary = drawn.draw.summary
     left = {
-        "not drawn: over the budget": len(drawn.draw.available) - len(drawn.draw.rows),
+        "not drawn: over the budget": summary["available"] - summary["taken"],
         "without climate or land cover": summary["undescribed"],
         "in the buffer between splits": summary["buffer"],
     }
@@ -375,6 +472,7 @@ def _source(recipe: Recipe, workspace: Workspace, pool_metadata: dict[str, Any])
         "landcover": pool_metadata["landcover_map"],
         "climate": pool_metadata["climate_map"],
         "legend": pool_metadata["landcover"],
+        "further": pool_metadata.get("further", []),
     }
 
 
@@ -394,7 +492,32 @@ def _announce(
         )
     kind = "simulated chips" if simulated else "chips"
     say(f"{os.path.relpath(workspace.catalog)}: {rows:,} {kind}, {with_pixels:,} with pixels.")
-    show_comparison(chance)
+    for line in _said_of(drawn.draw.summary):
+        say(line)
+    if chance:
+        show_comparison(chance)
+    else:
+        say(f"Not measured: the pool has more than {MEASURED_UP_TO:,} candidates.")
+
+
+def _said_of(summary: dict[str, Any]) -> list[str]:
+    """What a person should know of a draw: its worth for unbiased estimates, its splits, what was kept."""
+    taken = summary["taken"]
+    lines = [
+        f"Weighted back to the pool, the {taken:,} chips are worth {summary['effective_size']:,.0f} drawn by chance."
+    ]
+    if (least := summary["least_train_eval_km"]) is not None:
+        lines.append(f"The nearest chips of training and evaluation are {least:.1f} km apart.")
+    if kept := summary.get("kept"):
+        lines.append(
+            f"Of {kept['asked']:,} chips to keep, {kept['held']:,} hold the first seats; {kept['not_in_pool']:,} are "
+            f"no longer in the pool, {kept['not_drawable']:,} cannot be drawn any more."
+        )
+    if beyond := summary.get("beyond_target"):
+        lines.append(
+            f"{beyond:,} chips are of classes to which the target gives nothing: the others are used up."
+        )
+    return lines
 
 
 ALL = (search, pair, describe, cut)

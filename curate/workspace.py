@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from curate.catalog.errors import InputError
 from curate.catalog.files import digest, sweep
 from curate.catalog.geoparquet import read_metadata
+from curate.grid import Floats
 from curate.recipe import Recipe, load, stable_hash
 
 
@@ -177,6 +178,42 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         return pq.read_table(path, columns=columns)
     except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(
-            f"{path} cannot be read", " ".join(str(error).split()), "Delete it and run its stage again"
-        ) from error
+        raise _broken(path, error) from error
+
+
+def _broken(path: Path, error: Exception) -> InputError:
+    why = " ".join(str(error).split())
+    return InputError(f"{path} cannot be read", why, "Delete it and run its stage again")
+
+
+def read_near(path: Path, bounds: Floats, columns: list[str]) -> pa.Table:
+    """The rows of a stage's table whose ``bbox`` meets *bounds* (west, south, east, north in degrees).
+
+    Groups of rows that lie elsewhere are not read.
+
+    Raises:
+        InputError: the table is broken; names the file.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            near = [i for i in range(file.num_row_groups) if _meets(file.metadata.row_group(i), bounds)]
+            table = file.read_row_groups(near, columns=[*columns, "bbox"])
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _broken(path, error) from error
+    box = table["bbox"].combine_chunks()
+    west, south, east, north = (box.field(side).to_numpy() for side in ("xmin", "ymin", "xmax", "ymax"))
+    meets = (east >= bounds[0]) & (west <= bounds[2]) & (north >= bounds[1]) & (south <= bounds[3])
+    return table.select(columns).filter(pa.array(meets))
+
+
+def _meets(group: pq.RowGroupMetaData, bounds: Floats) -> bool:
+    """Whether a group of rows may have one that meets *bounds*; yes where it has no statistics."""
+    wanted = ("bbox.xmin", "bbox.ymin", "bbox.xmax", "bbox.ymax")
+    found = {group.column(i).path_in_schema: group.column(i).statistics for i in range(group.num_columns)}
+    sides = [side for side in map(found.get, wanted) if side is not None and side.has_min_max]
+    if len(sides) < len(wanted):
+        return True
+    west, south, east, north = sides
+    return bool(
+        east.max >= bounds[0] and west.min <= bounds[2] and north.max >= bounds[1] and south.min <= bounds[3]
+    )

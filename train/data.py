@@ -39,14 +39,16 @@ class Sensor:
     nodata: int
     mean: tuple[float, ...]  # per band, in `unit`
     std: tuple[float, ...]
+    scales: tuple[float, ...] = ()  # per band; empty where all are `scale`
 
     def normalise(self, stored: Tensor) -> Tensor:
         """Stored integers as float32 of zero mean and unit deviation, 0 where no data is; [B, c, H, W]."""
         # float32 holds every 16-bit integer, and the nodata values of 32-bit sensors, exactly.
         values = stored.float()
         missing = values == self.nodata
-        gain = [self.scale / (std if std > 0 else 1.0) for std in self.std]
-        centre = [(mean - self.offset) / self.scale for mean in self.mean]
+        scales = self.scales or (self.scale,) * len(self.bands)
+        gain = [scale / (std if std > 0 else 1.0) for scale, std in zip(scales, self.std, strict=True)]
+        centre = [(mean - self.offset) / scale for scale, mean in zip(scales, self.mean, strict=True)]
         shape = (-1, 1, 1)
         values -= torch.tensor(centre, device=values.device).view(shape)
         values *= torch.tensor(gain, device=values.device).view(shape)
@@ -92,8 +94,11 @@ class DataConfig:
                     do="Write them again with: curate cut",
                 )
             scaling = (info.scale, info.offset, info.nodata)
+            scales = info.scales if set(info.scales) != {info.scale} else ()
             sensors.append(
-                Sensor(prefix, info.sensor, info.band_names, info.unit, *scaling, found.mean, found.std)
+                Sensor(
+                    prefix, info.sensor, info.band_names, info.unit, *scaling, found.mean, found.std, scales
+                )
             )
         meta = catalog.meta
         return cls(
@@ -136,8 +141,10 @@ class DataConfig:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> DataConfig:
-        lists = ("bands", "mean", "std")
-        sensors = tuple(Sensor(**{**s, **{k: tuple(s[k]) for k in lists}}) for s in fields["sensors"])
+        lists = ("bands", "mean", "std", "scales")  # the last came later
+        sensors = tuple(
+            Sensor(**{**s, **{k: tuple(s[k]) for k in lists if k in s}}) for s in fields["sensors"]
+        )
         return cls(**{**fields, "sensors": sensors})
 
 

@@ -10,30 +10,28 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin
 
-import numpy as np
 import shapely
 from pystac_client import Client
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 
-from curate.archives.duplicates import newest, processing_time
+from curate.archives.boxes import Bounds, boxes
+from curate.archives.found import SIMULATED_KEY, Answer, Found, Limits
+from curate.archives.kept import Kept, question_of
 from curate.archives.pacing import Pace, Patience, Repeat
 from curate.archives.paging import Lost, Pages, Request, fault_of
-from curate.archives.static import SIMULATED_KEY
 from curate.catalog.errors import InputError
-from curate.chips import wrapped
 from curate.recipe import Period
-from curate.scenes import Found, Rejected, scene
 from curate.sensors import Sensor
-
-Bounds = tuple[float, float, float, float]  # west, south, east, north in degrees
 
 # root URL -> sensor -> collection, where the provider calls it otherwise than `SENSORS`
 COLLECTIONS: dict[str, dict[str, str]] = {
-    "https://stac.dataspace.copernicus.eu/v1": {"cop-dem-glo-30": "cop-dem-glo-30-dged-cog"},
+    "https://stac.dataspace.copernicus.eu/v1": {
+        "cop-dem-glo-30": "cop-dem-glo-30-dged-cog",
+        "cop-dem-glo-90": "cop-dem-glo-90-dged-cog",
+    },
 }
-_BOX_DEG = 4.0  # of latitude, and as wide in kilometres: about 16 Sentinel-2 tiles
-_ROUND_DEG = 1e-6  # boxes are rounded outwards
+_CLOUD = "eo:cloud_cover"
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,10 @@ class ApiArchive:
     client: Client
     pages: Pages
     patience: Patience
+    kept: Kept | None = None
 
     @classmethod
-    def open(cls, href: str, patience: Patience | None = None) -> ApiArchive | None:
+    def open(cls, href: str, patience: Patience | None = None, kept: Kept | None = None) -> ApiArchive | None:
         """The API whose root document lies at *href*; None where that document is a static catalog's.
 
         Raises:
@@ -72,47 +71,29 @@ class ApiArchive:
             if client.get_search_link() is None:
                 return None
             client.add_conforms_to("ITEM_SEARCH")
-        return cls(href, client, Pages(io, pace, patience), patience)
+        return cls(href, client, Pages(io, pace, patience), patience, kept)
 
     @property
     def simulated(self) -> bool:
         return bool(self.client.extra_fields.get(SIMULATED_KEY, False))
 
-    def search(self, area: shapely.Geometry, period: Period, sensor: Sensor, bands: tuple[str, ...]) -> Found:
-        """Scenes of the sensor's collection, one per acquisition; ``missing`` names what the server kept back."""
+    def search(
+        self,
+        area: shapely.Geometry,
+        period: Period,
+        sensor: Sensor,
+        bands: tuple[str, ...],
+        max_cloud_percent: float = 100.0,
+    ) -> Found:
+        """Scenes of the sensor's collection, one per acquisition; ``missing`` names what the server kept back.
+
+        An API with CQL2 is asked only for items with at most *max_cloud_percent*, and those whose cloud cover it does
+        not know. One without CQL2 is asked for all, and the clouds are looked at here: the older query extension cannot
+        ask for "or unknown", and items without ``eo:cloud_cover`` would be lost in silence.
+        """
         collection = COLLECTIONS.get(self.href.rstrip("/"), {}).get(sensor.name, sensor.name)
-        when = None if sensor.static else interval(period)
-        query = _Query(self, collection, when, sensor, bands)
-        found = Found()
-        seen: set[str] = set()
-        processed: dict[str, str] = {}
-        shapely.prepare(area)
-        for answer in query.answers(boxes(area)):
-            for name, row, processing in answer.rows:
-                if name in seen:
-                    continue  # in the neighbouring box already
-                seen.add(name)
-                if isinstance(row, Rejected):
-                    found.rejected.append(row)
-                elif period.holds(row["datetime"]) and shapely.intersects(
-                    area, shapely.from_wkb(row["geometry"])
-                ):
-                    found.scenes.append(row)
-                    processed[name] = processing
-                else:
-                    found.other += 1
-            found.missing += answer.missing
-        found.scenes, older = newest(found.scenes, processed)
-        found.rejected += older
-        return found
-
-
-@dataclass
-class _Answer:
-    """What one box brought."""
-
-    rows: list[tuple[str, dict[str, Any] | Rejected, str]] = field(default_factory=list)  # id, row, processed
-    missing: list[str] = field(default_factory=list)
+        query = _Query(self, collection, Limits(area, period, max_cloud_percent), sensor, bands)
+        return Found.of(query.answers(boxes(area)), overlapping=True)
 
 
 @dataclass
@@ -121,13 +102,14 @@ class _Query:
 
     archive: ApiArchive
     collection: str
-    when: str | None
+    limits: Limits
     sensor: Sensor
     bands: tuple[str, ...]
     _lost: int = 0  # boxes, one after the other
+    _unfiltered: bool = False  # the server has refused the filter
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def answers(self, around: list[Bounds]) -> Iterator[_Answer]:
+    def answers(self, around: list[Bounds]) -> Iterator[Answer]:
         """An answer for each box, in their order, some boxes at a time."""
         pool = ThreadPoolExecutor(self.archive.patience.threads)
         try:
@@ -135,18 +117,24 @@ class _Query:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _answer(self, box: Bounds) -> _Answer:
-        answer = _Answer()
+    def _answer(self, box: Bounds) -> Answer:
+        if self.archive.kept is None:
+            return self._ask(box)
+        question = question_of(
+            self.archive.href, self.collection, self.limits, self.sensor, self.bands, list(box)
+        )
+        return self.archive.kept.recall(question, lambda: self._ask(box))
+
+    def _ask(self, box: Bounds) -> Answer:
         where = f"{self.collection} in bbox:{','.join(f'{side:.6g}' for side in box)}"
         if self._lost >= self.archive.patience.lost:
-            answer.missing.append(f"{where}: not asked for, after {self._lost} failures in a row")
-            return answer
-        came = 0
-        try:
-            for item in self.archive.pages.walk(self._request(box)):
-                came += 1
-                answer.rows.append(self._row(item))
-        except Lost as lost:
+            return Answer(missing=[f"{where}: not asked for, after {self._lost} failures in a row"])
+        filtered = self._is_filtered
+        answer, came, lost = self._walk(box, filtered)
+        if lost is not None and filtered and not came and str(lost).startswith("HTTP 400"):
+            self._unfiltered = True  # it says that it knows CQL2, and does not take it
+            answer, came, lost = self._walk(box, False)
+        if lost is not None:
             answer.missing.append(
                 f"{where}: {lost}; {came:,} items came before" if came else f"{where}: {lost}"
             )
@@ -154,71 +142,55 @@ class _Query:
             self._lost = self._lost + 1 if answer.missing else 0
         return answer
 
-    def _request(self, box: Bounds) -> Request:
+    def _walk(self, box: Bounds, filtered: bool) -> tuple[Answer, int, Lost | None]:
+        """What the pages of one box hold, how many items they had, and why they ended too early."""
+        answer, came = Answer(), 0
+        try:
+            for item in self.archive.pages.walk(self._request(box, filtered)):
+                came += 1
+                answer.take(item, self._href(item), self.sensor, self.bands, self.limits)
+        except Lost as lost:
+            return answer.close(), came, lost
+        return answer.close(), came, None
+
+    @property
+    def _is_filtered(self) -> bool:
+        clouds = self.sensor.kind == "optical" and self.limits.max_cloud_percent < 100
+        return clouds and not self._unfiltered and bool(self.archive.client.conforms_to("FILTER"))
+
+    def _request(self, box: Bounds, filtered: bool) -> Request:
         client = self.archive.client
         links = [link for link in client.links if link.rel == "search"]
         post = not links or any(link.extra_fields.get("method") == "POST" for link in links)
+        most = self.limits.max_cloud_percent
+        clouds: Any = None
+        if filtered and post:
+            cover = {"property": _CLOUD}
+            known = {"op": "<=", "args": [cover, most]}
+            clouds = {"op": "or", "args": [known, {"op": "isNull", "args": [cover]}]}
+        elif filtered:
+            clouds = f'"{_CLOUD}" <= {most:g} OR "{_CLOUD}" IS NULL'
         search = client.search(
             method="POST" if post else "GET",
             collections=[self.collection],
             bbox=box,
-            datetime=self.when,
+            datetime=None if self.sensor.static else interval(self.limits.period),
             limit=self.archive.patience.page,
+            filter=clouds,
+            filter_lang=None if clouds is None else "cql2-json" if post else "cql2-text",
         )
         if post:
             return Request(search.url, search.get_parameters())
         return Request(search.url_with_parameters())
 
-    def _row(self, item: Any) -> tuple[str, dict[str, Any] | Rejected, str]:
-        if not isinstance(item, dict) or not item.get("id"):
-            return "?", Rejected("?", "no STAC item"), ""
-        name = str(item["id"])
-        usual = f"{self.archive.href.rstrip('/')}/collections/{self.collection}/items/{name}"
+    def _href(self, item: Any) -> str:
+        """Where an item lies, against which its relative hrefs are resolved."""
+        if not isinstance(item, dict):
+            return self.archive.href
+        usual = f"{self.archive.href.rstrip('/')}/collections/{self.collection}/items/{item.get('id')}"
         links = [link for link in item.get("links") or [] if isinstance(link, dict)]
         itself = next((link["href"] for link in links if link.get("rel") == "self" and link.get("href")), "")
-        row = scene(item, urljoin(usual, itself), self.sensor, self.bands)
-        return name, row, processing_time(item.get("properties") or {})
-
-
-def boxes(area: shapely.Geometry, side_deg: float = _BOX_DEG) -> list[Bounds]:
-    """Boxes that hold *area* together, none across the antimeridian, each about *side_deg* of latitude square.
-
-    An area that is no larger than one box has one. Each box is as tight as the part of the area in it allows.
-    """
-    west, south, east, north = shapely.bounds(area)
-    if west < -180 or east > 180:
-        area = wrapped(area)
-        west, south, east, north = shapely.bounds(area)
-    if east - west <= side_deg / _narrowing(south, north) and north - south <= side_deg:
-        return [_outwards((west, south, east, north))]
-    cells: list[shapely.Geometry] = []
-    for low in np.arange(np.floor(south / side_deg), np.ceil(north / side_deg)) * side_deg:
-        around = max(1, round(360.0 * _narrowing(low, low + side_deg) / side_deg))
-        edges = np.linspace(-180.0, 180.0, around + 1)
-        cells += list(shapely.box(edges[:-1], low, edges[1:], low + side_deg))
-    shapely.prepare(area)
-    near = np.asarray(cells, dtype=object)[shapely.intersects(area, cells)]
-    parts = shapely.intersection(area, near)
-    if shapely.area(area) > 0:
-        parts = parts[shapely.area(parts) > 0]
-    return [_outwards(tuple(side)) for side in shapely.bounds(parts).tolist()]
-
-
-def _narrowing(south: float, north: float) -> float:
-    """Width of a degree of longitude at the wider edge, as a share of one at the equator; 0.02 next to a pole."""
-    nearest = 0.0 if south <= 0 <= north else min(abs(south), abs(north))
-    return max(0.02, float(np.cos(np.radians(nearest))))
-
-
-def _outwards(bounds: Bounds) -> Bounds:
-    west, south, east, north = bounds
-    low = [
-        max(limit, float(np.floor(x / _ROUND_DEG) * _ROUND_DEG)) for x, limit in ((west, -180), (south, -90))
-    ]
-    high = [
-        min(limit, float(np.ceil(x / _ROUND_DEG) * _ROUND_DEG)) for x, limit in ((east, 180), (north, 90))
-    ]
-    return low[0], low[1], high[0], high[1]
+        return urljoin(usual, str(itself))
 
 
 def interval(period: Period) -> str | None:

@@ -4,45 +4,53 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
 
-from curate.scenes import Rejected
-
 OLDER_DUPLICATE = "older duplicate"
-_SAME_TIME = dt.timedelta(seconds=10)  # sensing times differ by seconds between baselines; S1 slices by 25 s
+_SAME_TIME_US = 10_000_000  # sensing times differ by seconds between baselines; S1 slices by 25 s
 _SAME_PLACE = 0.7  # intersection over union: the two halves of a split Sentinel-2 tile have far less
 _TILE = re.compile(r"^(?:S2|HLS).*?[_.]T?(\d{1,2}[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])(?=[_.]|$)")
 _PROCESSED = ("processing:datetime", "s2:generation_time", "s1:processing_datetime", "updated", "created")
+_FEW = 32  # rows at one time: all their pairs are compared; of more, those that lie near each other
+
+Flags = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 
-def newest(
-    rows: Iterable[dict[str, Any]], processed: Mapping[str, str] | None = None
-) -> tuple[list[dict[str, Any]], list[Rejected]]:
-    """Rows of `SCENES` with one row per acquisition, in their order, and the older ones that were left out.
+def older_rows(table: pa.Table) -> Flags:
+    """Which rows are superseded by another row of the same acquisition.
 
-    One acquisition: same sensor, platform, relative orbit and tile, sensed within 10 s, and footprints that cover
-    each other by 70 % of their union. The highest processing baseline stays, then the latest processing time, then
-    the last id in natural order. Rows without a time (static layers) or a platform all stay.
+    One acquisition: the same id; or same sensor, platform, relative orbit and tile, sensed within 10 s, and
+    footprints that cover each other by 70 % of their union. The highest processing baseline stays, then the latest
+    processing time, then the last id in natural order. Without a time (static layers) or a platform only rows of
+    one id are duplicates.
 
     Args:
-        processed: id -> when it was processed, ISO 8601 UTC (`processing_time`), where that is known.
+        table: columns of `SCENES` (assets are not needed) and ``processed``.
     """
-    rows = list(rows)
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for i, row in enumerate(rows):
-        if row["datetime"] is not None and row["platform"] is not None:
-            key = (row["sensor"], str(row["platform"]).lower(), row["relative_orbit"], tile_of(row["id"]))
-            groups.setdefault(key, []).append(i)
-    older: set[int] = set()
-    for group in groups.values():
-        group.sort(key=lambda i: rows[i]["datetime"])
-        for near in _near_in_time(rows, group):
-            older |= _superseded(rows, near, processed or {})
-    kept = [row for i, row in enumerate(rows) if i not in older]
-    return kept, [Rejected(rows[i]["id"], OLDER_DUPLICATE) for i in sorted(older)]
+    older = np.zeros(table.num_rows, bool)
+    rank = _Ranks(table)
+    sensor = _codes(table["sensor"])
+    rows, run_of = _newest_first(_runs(np.stack([sensor, _codes(table["id"])])), rank)
+    older[rows[1:][np.diff(run_of) == 0]] = True
+    single = pc.and_(pc.is_valid(table["datetime"]), pc.is_valid(table["platform"])).to_numpy() & ~older
+    rows = np.flatnonzero(single)
+    if not len(rows):
+        return older
+    part = table.select(["id", "platform", "relative_orbit", "datetime"]).take(pa.array(rows))
+    times = part["datetime"].cast(pa.int64()).to_numpy()
+    tiles = pa.array([tile_of(name) for name in part["id"].to_pylist()], pa.string())
+    platforms = pc.utf8_lower(part["platform"])
+    keys = np.stack([sensor[rows], *map(_codes, (platforms, part["relative_orbit"], tiles))])
+    older[_superseded(table, [rows[run] for run in _runs(keys, times)], rank)] = True
+    return older
 
 
 def tile_of(name: str) -> str | None:
@@ -52,44 +60,105 @@ def tile_of(name: str) -> str | None:
 
 
 def processing_time(properties: Mapping[str, Any]) -> str:
-    """When an item was processed, else listed, as its properties say it; empty where they are silent."""
-    return next((str(properties[key]) for key in _PROCESSED if properties.get(key)), "")
+    """When an item was processed, else listed, as its properties say it, in UTC; empty where they are silent."""
+    said = next((str(properties[key]) for key in _PROCESSED if properties.get(key)), "")
+    try:
+        time = dt.datetime.fromisoformat(said)
+    except ValueError:
+        return said
+    time = time.astimezone(dt.UTC) if time.tzinfo else time.replace(tzinfo=dt.UTC)
+    return time.isoformat(timespec="microseconds")
 
 
-def _near_in_time(rows: list[dict[str, Any]], group: list[int]) -> Iterable[list[int]]:
-    """Runs of two and more whose times lie close to each other; *group* is sorted by time."""
-    run: list[int] = []
-    for i in group:
-        if run and rows[i]["datetime"] - rows[run[-1]]["datetime"] > _SAME_TIME:
-            if len(run) > 1:
-                yield run
-            run = []
-        run.append(i)
-    if len(run) > 1:
-        yield run
+def _codes(column: pa.ChunkedArray | pa.Array) -> Ints:
+    """Equal numbers for equal values; nulls are equal to each other."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    indices = array.dictionary_encode(null_encoding="encode").indices
+    codes: Ints = indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes
 
 
-def _superseded(rows: list[dict[str, Any]], run: list[int], processed: Mapping[str, str]) -> set[int]:
-    """Those of *run* that lie where a newer one lies."""
-    best_first = sorted(run, key=lambda i: _age(rows[i], processed), reverse=True)
-    kept: list[shapely.Geometry] = []
-    older: set[int] = set()
-    for i in best_first:
-        shape = shapely.from_wkb(rows[i]["geometry"])
-        if any(_same_place(shape, other) for other in kept):
-            older.add(i)
-        else:
-            kept.append(shape)
-    return older
+def _runs(keys: Ints, times: Ints | None = None) -> list[Ints]:
+    """Rows of two and more with equal *keys* (shape: keys, rows) whose *times* follow each other closely."""
+    order = np.lexsort((np.zeros(keys.shape[1]) if times is None else times, *keys))
+    breaks = (np.diff(keys[:, order], axis=1) != 0).any(axis=0)
+    if times is not None:
+        breaks |= np.diff(times[order]) > _SAME_TIME_US
+    starts = np.flatnonzero(np.concatenate([[True], breaks])) if len(order) else np.zeros(0, np.int64)
+    ends = np.append(starts[1:], len(order))
+    several = np.flatnonzero(ends - starts > 1)
+    return [order[starts[k] : ends[k]] for k in several]
 
 
-def _same_place(one: shapely.Geometry, other: shapely.Geometry) -> bool:
-    common = shapely.area(shapely.intersection(one, other))
-    return bool(common >= _SAME_PLACE * (shapely.area(one) + shapely.area(other) - common))
+class _Ranks:
+    """Sort keys of rows, older before newer, made for the few rows that need one."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table.select(["id", "baseline", "processed", "geometry"])
+
+    def of(self, rows: Ints) -> Ints:
+        """Ranks of *rows* among themselves, 0 the oldest."""
+        part = self._table.take(pa.array(rows)).to_pylist()
+        keys = [_age(row) for row in part]
+        ranks = np.empty(len(rows), np.int64)
+        ranks[sorted(range(len(rows)), key=keys.__getitem__)] = np.arange(len(rows))
+        return ranks
 
 
-def _age(row: dict[str, Any], processed: Mapping[str, str]) -> tuple[list[int], str, list[tuple[int, str]]]:
+def _age(row: Mapping[str, Any]) -> tuple[list[int], str, list[tuple[int, str]], bytes]:
     """Sorts older before newer."""
     baseline = [int(number) for number in re.findall(r"\d+", row["baseline"] or "")]
     natural = [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", row["id"])]
-    return baseline, processed.get(row["id"], ""), natural
+    return baseline, row["processed"], natural, row["geometry"]
+
+
+def _newest_first(runs: list[Ints], rank: _Ranks) -> tuple[Ints, Ints]:
+    """Rows of all runs, the newest of each run first, and the number of the run that each belongs to."""
+    rows = np.concatenate([np.zeros(0, np.int64), *runs])
+    run_of = np.repeat(np.arange(len(runs)), [len(run) for run in runs])
+    order = np.lexsort((-rank.of(rows), run_of))
+    return rows[order], run_of[order]
+
+
+def _superseded(table: pa.Table, runs: list[Ints], rank: _Ranks) -> Ints:
+    """Rows of *runs* that lie where a newer row of their run lies that stays itself.
+
+    All runs at a time: first every run's newest row stays, then its second is compared with that one, and so on.
+    """
+    if not runs:
+        return np.zeros(0, np.int64)
+    rows, run_of = _newest_first(runs, rank)
+    place = np.arange(len(rows)) - np.searchsorted(run_of, run_of)
+    shapes = shapely.from_wkb(table["geometry"].take(pa.array(rows)).to_numpy(zero_copy_only=False))
+    newer, later = _candidates(run_of, shapes)
+    common = shapely.area(shapely.intersection(shapes[newer], shapes[later]))
+    union = shapely.area(shapes[newer]) + shapely.area(shapes[later]) - common
+    same = common >= _SAME_PLACE * union
+    newer, later = newer[same], later[same]
+    older = np.zeros(len(rows), bool)
+    by_place = np.argsort(place[later], kind="stable")
+    newer, later = newer[by_place], later[by_place]
+    for group in np.split(np.arange(len(later)), np.flatnonzero(np.diff(place[later])) + 1):
+        older[later[group][~older[newer[group]]]] = True
+    return rows[older]
+
+
+def _candidates(run_of: Ints, shapes: npt.NDArray[np.object_]) -> tuple[Ints, Ints]:
+    """Pairs of positions (newer, older) of one run whose footprints may be the same."""
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(run_of) != 0]))
+    sizes = np.diff(np.append(starts, len(run_of)))
+    firsts: list[Ints] = []
+    seconds: list[Ints] = []
+    for size in np.unique(sizes):
+        at = starts[sizes == size]
+        if size <= _FEW:
+            i, j = np.triu_indices(size, 1)
+            firsts.append((at[:, None] + i).ravel())
+            seconds.append((at[:, None] + j).ravel())
+            continue
+        for start in at:
+            inside = shapes[start : start + size]
+            i, j = shapely.STRtree(inside).query(inside)
+            firsts.append(start + i[i < j])
+            seconds.append(start + j[i < j])
+    return np.concatenate(firsts), np.concatenate(seconds)

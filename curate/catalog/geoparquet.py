@@ -31,7 +31,9 @@ def geo_metadata(table: pa.Table) -> dict[str, Any]:
     return {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
 
 
-def write_geoparquet(table: pa.Table, path: Path, metadata: dict[str, Any]) -> None:
+def write_geoparquet(
+    table: pa.Table, path: Path, metadata: dict[str, Any], group_rows: int = ROW_GROUP_ROWS
+) -> None:
     """Write *table* (with ``geometry`` and ``bbox``) to *path* atomically, *metadata* under ``curate``."""
     table = table.replace_schema_metadata(
         {
@@ -40,7 +42,7 @@ def write_geoparquet(table: pa.Table, path: Path, metadata: dict[str, Any]) -> N
         }
     )
     with atomic(path) as part:
-        pq.write_table(table, part, compression="zstd", compression_level=9, row_group_size=ROW_GROUP_ROWS)
+        pq.write_table(table, part, compression="zstd", compression_level=9, row_group_size=group_rows)
 
 
 def read_metadata(path: Path) -> dict[str, Any] | None:

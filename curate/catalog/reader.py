@@ -33,7 +33,7 @@ class Catalog:
         """
         path = Path(path)
         meta = read_meta(path)
-        expected = catalog_schema([s.prefix for s in meta.sensors], list(meta.landcover))
+        expected = catalog_schema([s.prefix for s in meta.sensors], list(meta.landcover), meta.further)
         found = pq.read_schema(path)
         for name in columns if columns is not None else expected.names:
             if name not in found.names:

@@ -24,6 +24,8 @@ class BandInfo:
     name: str
     wavelength_nm: float | None = None  # None for radar and terrain
     resolution_m: float = 10.0  # native, before it was brought to the chip's grid
+    scale: float | None = None  # where the band is not stored as the sensor says: kelvin beside reflectance
+    unit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,29 @@ class SensorInfo:
     def band_names(self) -> tuple[str, ...]:
         return tuple(band.name for band in self.bands)
 
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """Scale of each band: physical value = stored × scale + offset."""
+        return tuple(self.scale if band.scale is None else band.scale for band in self.bands)
+
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> SensorInfo:
         return cls(**{**fields, "bands": tuple(BandInfo(**band) for band in fields["bands"])})
+
+
+@dataclass(frozen=True)
+class DescriptorInfo:
+    """A column of a further descriptor: numbers, or lists of *size* numbers; null where unknown."""
+
+    name: str
+    meaning: str
+    unit: str = ""
+    size: int = 0  # 0: one number
+
+    @property
+    def field(self) -> pa.Field:
+        """The column in a pool or catalog."""
+        return pa.field(self.name, pa.list_(pa.float32(), self.size) if self.size else pa.float32())
 
 
 @dataclass(frozen=True)
@@ -67,6 +89,7 @@ class CatalogMeta:
     pool_rows: int  # candidates the sample was drawn from
     schema_version: int = SCHEMA_VERSION
     notes: dict[str, Any] = field(default_factory=dict)
+    further: tuple[DescriptorInfo, ...] = ()  # columns of the further descriptors that the recipe chose
 
     @property
     def simulated(self) -> bool:
@@ -79,7 +102,8 @@ class CatalogMeta:
     def from_json(cls, fields: dict[str, Any]) -> CatalogMeta:
         sensors = tuple(SensorInfo.from_json(sensor) for sensor in fields["sensors"])
         legend = {int(code): name for code, name in fields["landcover"].items()}
-        return cls(**{**fields, "sensors": sensors, "landcover": legend})
+        further = tuple(DescriptorInfo(**column) for column in fields.get("further", ()))
+        return cls(**{**fields, "sensors": sensors, "landcover": legend, "further": further})
 
 
 BBOX = pa.struct([(side, pa.float64()) for side in ("xmin", "ymin", "xmax", "ymax")])
@@ -120,6 +144,7 @@ SENSOR_COLUMNS: tuple[Column, ...] = (
         True,
         "Offset in DN added to the source's numbers before scaling; null where none can apply.",
     ),
+    ("offset_source", pa.string(), True, "What decided it: provider flag, baseline, declared or percentile."),
     ("cloud_cover", pa.float32(), True, "The whole scene's cloud cover as its provider says, percent."),
 )
 
@@ -138,9 +163,23 @@ DESCRIPTOR_COLUMNS: tuple[Column, ...] = (
     ("lc_unmapped", pa.float32(), False, "Share of the chip the land-cover map says nothing about."),
     ("lc_dominant", pa.int16(), True, "Land-cover code with the largest share; null where all is unmapped."),
     ("lc_dominant_name", pa.string(), True, "Its name in the map's legend."),
+    ("lc_classes", pa.int16(), False, "Number of classes with at least the presence share of the chip."),
+    (
+        "lc_entropy",
+        pa.float32(),
+        True,
+        "Shannon entropy of the classes in the mapped part, bits; null where all is unmapped.",
+    ),
+    ("lc_year", pa.int16(), True, "Year of the map at the chip's centre; null where its name has none."),
     ("koppen", pa.int8(), True, "Köppen-Geiger class, Beck et al. codes 1-30; null where the map has none."),
     ("koppen_symbol", pa.string(), True, "Its symbol, Af to EF."),
     ("koppen_nearest", pa.bool_(), False, "True where the class was taken from the nearest land pixel."),
+    (
+        "koppen_purity",
+        pa.float32(),
+        True,
+        "Share of the chip's points on the map with that class; 0 for the nearest pixel's, null without one.",
+    ),
 )
 
 SAMPLE_COLUMNS: tuple[Column, ...] = (
@@ -169,18 +208,22 @@ def _fields(columns: Sequence[Column], prefix: str = "") -> list[pa.Field]:
     return [pa.field(prefix + name, dtype, nullable=nullable) for name, dtype, nullable, _ in columns]
 
 
-def pool_schema(prefixes: Sequence[str], landcover_codes: Sequence[int]) -> pa.Schema:
+def pool_schema(
+    prefixes: Sequence[str], landcover_codes: Sequence[int], further: Sequence[DescriptorInfo] = ()
+) -> pa.Schema:
     """Columns of the pool: a candidate chip with its sources and descriptors."""
     fields = _fields(PLACE_COLUMNS)
     for prefix in prefixes:
         fields += _fields(SENSOR_COLUMNS, f"{prefix}_")
     fields += [pa.field(landcover_column(code), pa.float32(), nullable=False) for code in landcover_codes]
-    return pa.schema(fields + _fields(DESCRIPTOR_COLUMNS))
+    return pa.schema(fields + _fields(DESCRIPTOR_COLUMNS) + [column.field for column in further])
 
 
-def catalog_schema(prefixes: Sequence[str], landcover_codes: Sequence[int]) -> pa.Schema:
+def catalog_schema(
+    prefixes: Sequence[str], landcover_codes: Sequence[int], further: Sequence[DescriptorInfo] = ()
+) -> pa.Schema:
     """Columns of a catalog: the pool's, then how the chip was drawn, then where its pixels are."""
-    fields = [*pool_schema(prefixes, landcover_codes), *_fields(SAMPLE_COLUMNS)]
+    fields = [*pool_schema(prefixes, landcover_codes, further), *_fields(SAMPLE_COLUMNS)]
     for prefix in prefixes:
         fields += _fields(SENSOR_PIXEL_COLUMNS, f"{prefix}_")
     return pa.schema(fields + _fields(PIXEL_COLUMNS))

@@ -36,7 +36,8 @@ class Moments:
         mean = np.where(valid, values, 0).sum(-1, dtype=np.float64) / at_least_one
         m2 = np.where(valid, values - mean[..., None], 0.0)
         np.square(m2, out=m2)
-        return cls(count, (mean * sensor.scale + sensor.offset) * (count > 0), m2.sum(-1) * sensor.scale**2)
+        scale = np.array(sensor.scales)
+        return cls(count, (mean * scale + sensor.offset) * (count > 0), m2.sum(-1) * scale**2)
 
     def merged(self) -> Moments:
         """Moments over the first axis (Chan, Golub and LeVeque 1983, parallel variance)."""

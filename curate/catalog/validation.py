@@ -29,7 +29,7 @@ def violations(path: Path) -> list[str]:
     """
     meta = read_meta(path)
     table = pq.read_table(path)
-    expected = catalog_schema([sensor.prefix for sensor in meta.sensors], list(meta.landcover))
+    expected = catalog_schema([sensor.prefix for sensor in meta.sensors], list(meta.landcover), meta.further)
     found = [*_geo(path, table), *_columns(table, expected)]
     if found:
         return found  # the checks of values need the columns
@@ -80,6 +80,7 @@ def _values(table: pa.Table, expected: pa.Schema, meta: CatalogMeta) -> Iterator
     yield from _range(table, "lon", -180, 180)
     yield from _range(table, "lat", -90, 90)
     yield from _range(table, "koppen", 1, 30)
+    yield from _range(table, "koppen_purity", 0, 1)
     yield from _range(table, "weight", 1 - 1e-9, np.inf)
     shares = [landcover_column(code) for code in meta.landcover] + ["lc_unmapped"]
     for name in shares:

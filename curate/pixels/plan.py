@@ -18,12 +18,12 @@ from curate.catalog.schema import SensorInfo
 from curate.recipe import Recipe, stable_hash
 
 UNREADABLE = "scene unreadable"  # may pass: the next run tries again
-CUT_VERSION = 1  # raise it when the same settings give other pixels
+CUT_VERSION = 2  # raise it when the same settings give other pixels
 
 
 def chips_key(recipe: Recipe, sensors: Sequence[SensorInfo]) -> str:
     """Names the folder of shards: all that decides a chip's stored pixels but its place and its scenes."""
-    bands = [[s.sensor, s.band_names, s.dtype, s.scale] for s in sensors]
+    bands = [[s.sensor, s.band_names, s.dtype, s.scales] for s in sensors]
     quality = recipe.pixels.model_dump(mode="json", exclude={"shard_chips"})
     return stable_hash([CUT_VERSION, bands, quality, recipe.chips.size_px, recipe.chips.resolution_m])
 

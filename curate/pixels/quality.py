@@ -1,16 +1,20 @@
-"""Whether a chip may be kept: data in every band, little cloud, a radar signal that varies."""
+"""Whether a chip may be kept: data in every band, little cloud, a radar signal that varies and can be true."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from curate.sensors import Sensor
+from curate.sensors import Flag, Mask, Sensor
 
 Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+TILE_PX = 8  # square of pixels in which backscatter never is one number, because of speckle
+BRIGHTEST_DB, DARKEST_DB = 20.0, -60.0  # no chip of land or sea has its median beyond in Sentinel-1
 
 
 @dataclass(frozen=True)
@@ -18,21 +22,43 @@ class Quality:
     """Quality of the chips of one sensor, one value a chip."""
 
     valid: npt.NDArray[np.float32]  # share of pixels with data in every band
-    cloud: npt.NDArray[np.float32]  # share of cloud, cirrus and shadow; NaN without a mask
+    cloud: npt.NDArray[np.float32]  # share of cloud, cirrus and shadow; NaN where it is not known
 
 
-def assess(values: Floats, mask: Floats | None, sensor: Sensor) -> Quality:
+def clouds(codes: Floats, mask: Mask) -> Floats:
+    """1 where a mask's codes (16 bits) tell of cloud, cirrus or shadow, 0 where not, NaN where there is no data."""
+    absent = np.isnan(codes)
+    found: Floats = _meanings(mask)[np.where(absent, 0, codes).astype(np.uint16)]
+    found[absent] = np.nan
+    return found
+
+
+@cache
+def _meanings(mask: Mask) -> Floats:
+    """What each code from 0 to 65535 means."""
+    every = np.arange(2**16)
+    return np.where(_any(every, mask.nodata), np.nan, _any(every, mask.cloud).astype(np.float64))
+
+
+def _any(codes: npt.NDArray[np.int64], flags: tuple[Flag, ...]) -> Booleans:
+    found = np.zeros(codes.shape, bool)
+    for flag in flags:
+        found |= np.isin((codes >> flag.first) & ((1 << flag.bits) - 1), flag.values)
+    return found
+
+
+def assess(values: Floats, cloud: Floats | None) -> Quality:
     """Quality of chips.
 
     Args:
         values: physical values, (chips, bands, rows, columns), NaN where there is no data.
-        mask: codes of the scene classification on the same grid, or None.
+        cloud: on the same grid 1 for cloud, 0 for none, NaN where there is no data (`clouds`); or None.
     """
     data = np.asarray(~np.isnan(values).any(axis=1))
-    if mask is None:
-        return Quality(_share(data), np.full(len(values), np.nan, np.float32))
-    data &= ~np.isin(mask, sensor.mask_nodata) & ~np.isnan(mask)
-    return Quality(_share(data), _share(np.isin(mask, sensor.mask_cloud)))
+    if cloud is None:
+        return Quality(share(data), np.full(len(values), np.nan, np.float32))
+    data &= ~np.isnan(cloud)
+    return Quality(share(data), share(cloud == 1))
 
 
 def refuse(
@@ -41,20 +67,52 @@ def refuse(
     """For each chip the reason to refuse it, or None."""
     without_data = quality.valid < min_valid
     cloudy = quality.cloud > max_cloud  # False where the cloud share is not known
-    flat = np.zeros(len(values), bool)
+    flat = untrue = np.zeros(len(values), bool)
     if sensor.kind == "radar":
-        spread = np.nanmax(values, axis=(2, 3), initial=-np.inf) - np.nanmin(
-            values, axis=(2, 3), initial=np.inf
-        )
-        flat = (spread == 0).any(1)
+        flat = constant_share(values) > 1 - min_valid
+        untrue = implausible(values)
     reasons = np.select(
-        [without_data, cloudy, flat],
-        [f"{sensor.prefix}: no data", f"{sensor.prefix}: cloud", f"{sensor.prefix}: constant backscatter"],
+        [without_data, cloudy, flat, untrue],
+        [
+            f"{sensor.prefix}: no data",
+            f"{sensor.prefix}: cloud",
+            f"{sensor.prefix}: constant backscatter",
+            f"{sensor.prefix}: implausible backscatter",
+        ],
         default="",
     )
     return [reason or None for reason in reasons.tolist()]
 
 
-def _share(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    share: npt.NDArray[np.float32] = pixels.mean(axis=(-2, -1)).astype(np.float32)
-    return share
+def constant_share(values: Floats) -> Floats:
+    """Share of each chip that lies in squares of `TILE_PX` pixels of one and the same number, in its worst band.
+
+    Blocks that a processor filled – with zeros, mostly – look like data. Single pixels below the noise floor, which
+    have one number too, lie between others.
+
+    Args:
+        values: (chips, bands, rows, columns), NaN where there is no data.
+    """
+    tiles_y, tiles_x = values.shape[2] // TILE_PX, values.shape[3] // TILE_PX
+    inner = values[:, :, : tiles_y * TILE_PX, : tiles_x * TILE_PX]
+    tiles = inner.reshape(*values.shape[:2], tiles_y, TILE_PX, tiles_x, TILE_PX)
+    found: Floats = (tiles.max((3, 5)) == tiles.min((3, 5))).mean((2, 3)).max(1)
+    return found  # a tile with NaN is not constant: its missing pixels are counted as such
+
+
+def implausible(values: Floats) -> Booleans:
+    """Whether each chip's backscatter cannot be in dB: median out of range, or not a pixel below 0 dB, in any band.
+
+    Linear power taken for dB has no negative value; uncalibrated numbers taken for power lie above 20 dB.
+    """
+    known = (~np.isnan(values)).sum((2, 3))
+    too_bright = 2 * (values > BRIGHTEST_DB).sum((2, 3)) > known  # more than half: the median is
+    too_dark = 2 * (values < DARKEST_DB).sum((2, 3)) > known
+    never_negative = (known > 0) & ~(values < 0).any((2, 3))
+    return np.asarray((too_bright | too_dark | never_negative).any(1))
+
+
+def share(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Share of each chip's pixels that are true; *pixels* has the shape (chips, rows, columns)."""
+    found: npt.NDArray[np.float32] = pixels.mean(axis=(-2, -1)).astype(np.float32)
+    return found

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +18,7 @@ Floats = npt.NDArray[np.float64]
 ALIGNED_PX = 0.01  # a grid that is off by less counts as aligned
 SHRINKS = 1.1  # source pixels per pixel from which on the warp averages
 WARP_TOLERANCE_PX = 0.01  # error of the warp's approximate projection
+_MARGIN_PX = 4  # of complex pixels around a chip, for interpolation at its edge
 
 
 @dataclass(frozen=True)
@@ -36,35 +40,99 @@ class ChipGrid:
 
 
 def read_band(
-    href: str, nodata: float | None, grid: ChipGrid, resampling: str, usual: float | None = None
+    href: str,
+    nodata: float | None,
+    grid: ChipGrid,
+    resampling: str,
+    usual: float | None = None,
+    power: bool = False,
 ) -> Floats:
     """The numbers of one band in every chip, NaN where there is no data; shape (chips, size_px, size_px).
 
     A band on the chips' own grid is read as it is. A coarser one is interpolated by *resampling*, a finer one
     averaged. A band on another grid or in another projection is warped, once, by *resampling*.
 
+    Args:
+        nodata: what the item declares; else the file's own, else *usual*.
+        power: numbers z are complex and |z|² is wanted, which is taken before any resampling.
+
     Raises:
-        InputError, rasterio.errors.RasterioError: the file cannot be opened or read.
+        InputError, rasterio.errors.RasterioError: the file cannot be opened or read, or is complex and *power* is
+            not wanted, or the other way round.
     """
+    with opened(href, "Band") as source:
+        fill = next((value for value in (nodata, source.nodata, usual) if value is not None), None)
+        if not power and not source.dtypes[0].startswith("complex"):
+            return _read(source, grid, fill, resampling)
+        if not power:
+            raise InputError(f"Band {href} is complex", do="Its item must say so: unit: complex")
+        chips = []
+        for i in range(len(grid.left)):
+            with _power(source, grid, i, fill) as real:
+                chips.append(_read(real, grid.take(np.array([i])), None, resampling))
+        return np.concatenate(chips)
+
+
+def _read(source: Any, grid: ChipGrid, fill: float | None, resampling: str) -> Floats:
     from rasterio.enums import Resampling
 
     method = Resampling[resampling]
-    with opened(href, "Band") as source:
-        fill = next((value for value in (nodata, source.nodata, usual) if value is not None), None)
-        finer = source.transform.a < grid.resolution_m * (1 - 1e-9) and resampling != "nearest"
-        aligned = Resampling.average if finer else method
-        shape = (grid.size_px, grid.size_px)
-        values = np.empty((len(grid.left), *shape))
-        for i, window in enumerate(
-            _aligned_windows(source, grid, fill)
-        ):  # each chip without regard to others
-            if window is None:
-                values[i] = _warped(source, grid, i, fill, method)
-            else:
-                values[i] = source.read(
-                    1, window=window, out_shape=shape, resampling=aligned, out_dtype="float64"
-                )
+    finer = source.transform.a < grid.resolution_m * (1 - 1e-9) and resampling != "nearest"
+    aligned = Resampling.average if finer else method
+    shape = (grid.size_px, grid.size_px)
+    values = np.empty((len(grid.left), *shape))
+    for i, window in enumerate(_aligned_windows(source, grid, fill)):  # each chip without regard to others
+        if window is None:
+            values[i] = _warped(source, grid, i, fill, method)
+        else:
+            values[i] = source.read(
+                1, window=window, out_shape=shape, resampling=aligned, out_dtype="float64"
+            )
     return without_nodata(values, fill)
+
+
+@contextmanager
+def _power(source: Any, grid: ChipGrid, i: int, fill: float | None) -> Iterator[Any]:
+    """|z|² of the part of a complex band around chip *i*, as a dataset in memory; NaN where there is no data."""
+    from rasterio.io import MemoryFile
+    from rasterio.transform import Affine
+    from rasterio.warp import transform_bounds
+    from rasterio.windows import Window
+
+    if source.crs is None:
+        raise InputError(f"Band {source.name} has no coordinate reference system")
+    if not source.dtypes[0].startswith("complex"):
+        raise InputError(f"Band {source.name} is not complex, though its item says so")
+    left, top = float(grid.left[i]), float(grid.top[i])
+    bounds = (left, top - grid.size_m, left + grid.size_m, top)
+    west, south, east, north = transform_bounds(f"EPSG:{grid.epsg}", source.crs, *bounds)
+    x, y, to_pixel = (
+        np.array([west, east, west, east]),
+        np.array([south, south, north, north]),
+        ~source.transform,
+    )
+    cols = _around(to_pixel.a * x + to_pixel.b * y + to_pixel.c, source.width)
+    rows = _around(to_pixel.d * x + to_pixel.e * y + to_pixel.f, source.height)
+    z = source.read(1, window=Window.from_slices(rows, cols))
+    power = np.square(z.real.astype(np.float64)) + np.square(z.imag.astype(np.float64))
+    if fill is not None:
+        power[z == fill] = np.nan
+    at = source.transform
+    corner = at.c + at.a * cols[0] + at.b * rows[0], at.f + at.d * cols[0] + at.e * rows[0]
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff", width=z.shape[1], height=z.shape[0], count=1, dtype="float64", crs=source.crs,
+            transform=Affine(at.a, at.b, corner[0], at.d, at.e, corner[1]),
+        ) as file:  # fmt: skip
+            file.write(power, 1)
+        with memory.open() as real:
+            yield real
+
+
+def _around(positions: Floats, length: int) -> tuple[int, int]:
+    """First and one past the last pixel around *positions* within an image; one at its edge where there is none."""
+    first = min(max(0, math.floor(positions.min()) - _MARGIN_PX), length - 1)
+    return first, max(first + 1, min(length, math.ceil(positions.max()) + _MARGIN_PX))
 
 
 def without_nodata(values: Floats, nodata: float | None) -> Floats:

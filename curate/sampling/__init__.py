@@ -5,9 +5,10 @@ an order that spreads places, dates and seasons. `measure` and `compare` say wha
 """
 
 from curate.sampling.allocation import ALPHAS
-from curate.sampling.baselines import against_chance, compare, random, uniform_by_area
+from curate.sampling.baselines import against_chance, compare
 from curate.sampling.draw import Draw, draw
 from curate.sampling.measures import Measures, effective_number, measure
+from curate.sampling.ways.chance import random, uniform_by_area
 
 __all__ = [
     "ALPHAS",

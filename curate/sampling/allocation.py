@@ -12,11 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curate.sampling.arrays import Floats, Ints, running
+from curate.sampling.arrays import Floats, Ints, Words, running
 from curate.sampling.tree import Tree
 
 ALPHAS = {"representative": 1.0, "balanced": 0.75, "diverse": 0.5, "equal": 0.0}
 _STEPS = 1024  # weights are whole multiples of 1/1024
+_SHARE_STEPS = 2.0**30  # and given shares of 2^-30
+_LAST = 2.0**-90  # a seat of so small a weight comes after any other
+_NOTHING = 1e-9  # given shares that add up to 1 but for this leave nothing
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,57 @@ def weights(size: Ints, alpha: float) -> Floats:
     return np.asarray(np.rint(weight * _STEPS), np.float64)
 
 
+def targeted(parent: Ints, target: Floats, otherwise: Floats) -> Floats:
+    """Weights of siblings for which shares are given.
+
+    What the given shares leave of 1 is shared by those without one, in proportion to *otherwise*, the weights that
+    they would have without a target. Where nothing is left, and for a share of 0, candidates are taken only when
+    all others are: the weight is so small that no seat of a sibling comes after it.
+
+    Args:
+        target: share given for each node, NaN where none is.
+    """
+    named = ~np.isnan(target)
+    nodes = int(parent.max()) + 1
+    rest = np.maximum(1.0 - np.bincount(parent[named], target[named], minlength=nodes), 0.0)
+    rest[rest < _NOTHING] = 0.0
+    unnamed = np.bincount(parent[~named], otherwise[~named], minlength=nodes)
+    share = np.where(named, target, rest[parent] * otherwise / np.maximum(unnamed[parent], 1.0))
+    return np.where(share > 0, np.maximum(np.rint(share * _SHARE_STEPS), 1.0), otherwise * _LAST)
+
+
+def _claims_of(tree: Tree, depth: int) -> Floats:
+    """Weights of the nodes at *depth*."""
+    plain = weights(tree.size[depth], tree.alpha[depth])
+    target = tree.target[depth]
+    return plain if target is None else targeted(tree.parent[depth], target, plain)
+
+
+def lead(seats: Seats, kept: Ints, floor: Ints, order: Words, budget: int) -> Seats:
+    """*seats* with some before all others: those of chips kept, then so many of every leaf.
+
+    Nested as the seats are: every leaf gets the larger of what it has in front and what a somewhat smaller budget
+    would give it.
+
+    Args:
+        kept: leaves of chips kept, in their order.
+        floor: (leaves,) seats that each leaf has in front, no more than it has candidates.
+        order: (leaves,) in which leaves take turns in front.
+    """
+    number = np.bincount(kept, minlength=len(floor))
+    together = np.argsort(kept, kind="stable")
+    rank_kept = np.empty(len(kept), np.int64)
+    rank_kept[together] = running(number)
+    more = np.maximum(floor - number, 0)
+    leaf = np.repeat(np.arange(len(floor)), more)
+    rank = running(more) + number[leaf]
+    turn = np.lexsort((order[leaf], rank))
+    later = seats.rank >= np.maximum(floor, number)[seats.leaf]
+    leaf = np.concatenate([kept, leaf[turn], seats.leaf[later]])[:budget]
+    rank = np.concatenate([rank_kept, rank[turn], seats.rank[later]])[:budget]
+    return Seats(leaf, rank, np.bincount(leaf, minlength=len(floor)).astype(np.int64))
+
+
 def seat(tree: Tree, budget: int, capacity: Ints | None = None) -> Seats:
     """The first *budget* seats of *tree*; no more than it has candidates.
 
@@ -58,8 +112,8 @@ def seat(tree: Tree, budget: int, capacity: Ints | None = None) -> Seats:
         raise ValueError("the budget exceeds the candidates")
     quota = np.array([budget], np.int64)
     position = np.arange(budget, dtype=np.int64)  # of each node's seats, node after node
-    for parent, size, space, alpha in zip(tree.parent, tree.size, room, tree.alpha, strict=True):
-        quota, position = _hand_down(parent, space, weights(size, alpha), quota, position)
+    for depth, (parent, space) in enumerate(zip(tree.parent, room, strict=True)):
+        quota, position = _hand_down(parent, space, _claims_of(tree, depth), quota, position)
     leaf, rank = np.empty(budget, np.int64), np.empty(budget, np.int64)
     leaf[position] = np.repeat(np.arange(len(quota)), quota)
     rank[position] = running(quota)
@@ -73,8 +127,8 @@ def _hand_down(parent: Ints, size: Ints, weight: Floats, quota: Ints, position: 
     one sort: a count by one formula and an order by another disagree in the last digit (pitfall 5).
     """
     level = _water_level(parent, size, weight, quota)
-    claims = np.floor(level[parent] * weight + 0.5).astype(np.int64) + 1  # one spare against rounding
-    claims = np.where(quota[parent] > 0, np.minimum(size, claims), 0)
+    claims = np.minimum(size, np.floor(level[parent] * weight + 0.5) + 1)  # one spare against rounding
+    claims = np.where(quota[parent] > 0, claims, 0).astype(np.int64)
     child = np.repeat(np.arange(len(parent)), claims)
     owner = parent[child]
     order = np.lexsort(((running(claims) + 0.5) / weight[child], owner))  # stable: ties stay in path order
@@ -92,10 +146,12 @@ def _hand_down(parent: Ints, size: Ints, weight: Floats, quota: Ints, position: 
 def _water_level(parent: Ints, size: Ints, weight: Floats, quota: Ints) -> Floats:
     """For each parent a key up to which its children have at least *quota* seats, and few more."""
     starts = np.flatnonzero(np.diff(parent, prepend=-1))
-    low, high = np.zeros(len(starts)), np.maximum.reduceat((size + 0.5) / weight, starts)
-    for _ in range(60):
-        middle = (low + high) / 2
-        filled = np.add.reduceat(np.minimum(size, np.floor(middle[parent] * weight + 0.5)), starts)
+    low = np.zeros(len(starts), np.int64)
+    high = np.maximum.reduceat((size + 0.5) / weight, starts).view(np.int64)
+    while np.any(high - low > 1):  # halving the bits of positive doubles finds levels of any magnitude
+        middle = (low + high) // 2
+        level = middle.view(np.float64)
+        filled = np.add.reduceat(np.minimum(size, np.floor(level[parent] * weight + 0.5)), starts)
         enough = filled >= quota
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return high
+    return high.view(np.float64)

@@ -7,6 +7,8 @@ lose most of its chips to the buffer – a sliver of an area that lies in the ne
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,8 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from curate.catalog.schema import SPLITS
-from curate.sampling.arrays import Floats, Ints, Mask
+from curate.sampling.arrays import Floats, Ints, Mask, compact
+from curate.sampling.borders import ANY, WIDEST_KM, Around, edges
 from curate.sampling.hashing import hash_words, stream
 from curate.sampling.sphere import EARTH_RADIUS_KM, EqualAreaTable, chord, kilometres, unit_vectors
 
@@ -25,50 +28,80 @@ if TYPE_CHECKING:
 TRAIN, VAL, TEST = range(len(SPLITS))
 
 
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Which split each occupied block belongs to."""
+
+    block: Ints  # (b,) numbers of the blocks, ascending
+    split: npt.NDArray[np.int8]  # (b,) index into SPLITS
+
+    def of(self, block: Ints) -> npt.NDArray[np.int8]:
+        """Split of each of *block*; −1 where a block has no row."""
+        at = np.minimum(np.searchsorted(self.block, block), len(self.block) - 1)
+        return np.where(self.block[at] == block, self.split[at], np.int8(-1))
+
+    def counts(self) -> dict[str, int]:
+        """Blocks of each split."""
+        return dict(zip(SPLITS, np.bincount(self.split, minlength=len(SPLITS)).tolist(), strict=True))
+
+    def borders(self, around: Around) -> Mask:
+        """Which combinations of blocks have rows of another split around their own."""
+        split = self.of(around.blocks.ravel()).reshape(around.blocks.shape)
+        mixed: Mask = ((split >= 0) & (split != split[:, :1]) | (around.blocks == ANY)).any(axis=1)
+        return mixed
+
+
 @dataclass(frozen=True)
 class Assignment:
-    """Which split each row belongs to, and how far apart the splits are."""
+    """Which split each row belongs to."""
 
     split: npt.NDArray[np.int8]  # (rows,) index into SPLITS
     buffer: Mask  # (rows,) True where a row lies too near to another split to be used
     blocks: dict[str, int]  # blocks of each split
-    least_km: float | None  # smallest distance left between a training and an evaluation row
 
 
 def assign(lon: Floats, lat: Floats, main: Ints, splits: Splits, seed: int) -> Assignment:
     """Assign rows at *lon*, *lat* (degrees) with main climates *main* to train, val or test."""
-    cell = EqualAreaTable.of_side(splits.block_deg).cell(lon, lat)
-    block, index = np.unique(cell, return_inverse=True)
-    contested = _contested(EqualAreaTable.of_side(splits.block_deg), block, index, lon, lat, splits.buffer_km)
-    of_block = _assign_blocks(block, _majority(index, main, len(block)), contested, splits, seed)
-    split = of_block[index]
-    buffer, least_km = _keep_apart(unit_vectors(lon, lat), split, splits.buffer_km)
-    blocks = np.bincount(of_block, minlength=len(SPLITS)).tolist()
-    return Assignment(split, buffer, dict(zip(SPLITS, blocks, strict=True)), least_km)
+    table = EqualAreaTable.of_side(splits.block_deg)
+    block = table.cell(lon, lat)
+    around, near = edges(table, block, lon, lat, splits.buffer_km)
+    blocks = assign_blocks(block, main, np.ones(len(block)), [around], splits, seed)
+    buffer = np.zeros(len(block), np.bool_)
+    inner = blocks.borders(around)[near.around] if blocks_are_wide(splits) else slice(None)
+    split = blocks.of(block)
+    row = near.row[inner]
+    buffer[row] = too_near(near.lon[inner], near.lat[inner], split[row], splits.buffer_km)
+    return Assignment(split, buffer, blocks.counts())
 
 
-def _majority(block: Ints, main: Ints, blocks: int) -> Ints:
-    """The main climate most rows of each block have; the first of equals."""
+def blocks_are_wide(splits: Splits) -> bool:
+    """Whether no block but the eight around one can lie within its buffer."""
+    side_km = math.radians(splits.block_deg) * EARTH_RADIUS_KM
+    return splits.buffer_km < min(0.9 * side_km, WIDEST_KM)
+
+
+def assign_blocks(
+    block: Ints, main: Ints, rows: Floats, arounds: Sequence[Around], splits: Splits, seed: int
+) -> Blocks:
+    """Share blocks out among the splits, per main climate.
+
+    Args:
+        block, main: of some rows, or of kinds of rows.
+        rows: how many rows each stands for.
+        arounds: blocks around the rows that lie near an edge.
+    """
+    index, found = compact(block)
     kinds = int(main.max()) + 1
-    counts = np.bincount(block * kinds + main, minlength=blocks * kinds).reshape(blocks, kinds)
-    majority: Ints = np.argmax(counts, axis=1).astype(np.int64)
-    return majority
-
-
-def _contested(
-    table: EqualAreaTable, block: Ints, index: Ints, lon: Floats, lat: Floats, buffer_km: float
-) -> Mask:
-    """Blocks of which most rows have another occupied block within the buffer."""
-    near = np.zeros(len(index), np.bool_)
-    step_lat = np.degrees(buffer_km / EARTH_RADIUS_KM)
-    step_lon = step_lat / np.maximum(np.cos(np.radians(lat)), 0.01)
-    for east in (-1, 0, 1):
-        for north in (-1, 0, 1):
-            beside = table.cell(lon + east * step_lon, np.clip(lat + north * step_lat, -90.0, 90.0))
-            near |= (beside != block[index]) & np.isin(beside, block)
-    share = np.bincount(index, weights=near, minlength=len(block)) / np.bincount(index, minlength=len(block))
-    contested: Mask = share > 0.5
-    return contested
+    counts = np.bincount(index * kinds + main, weights=rows, minlength=len(found) * kinds)
+    counts = counts.reshape(len(found), kinds)
+    majority = np.argmax(counts, axis=1).astype(np.int64)  # the first of equals
+    near = np.zeros(len(found))
+    for around in arounds:
+        own, others = around.blocks[:, 0], around.blocks[:, 1:]
+        occupied = (others != own[:, None]) & np.isin(others, found)
+        np.add.at(near, np.searchsorted(found, own), np.where(occupied.any(axis=1), around.rows, 0))
+    contested = near / counts.sum(axis=1) > 0.5
+    return Blocks(found, _assign_blocks(found, majority, contested, splits, seed))
 
 
 def _assign_blocks(
@@ -101,20 +134,26 @@ def _shares(blocks: int, val: float, test: float) -> tuple[int, int]:
     return wanted[0], wanted[1]
 
 
-def _keep_apart(points: Floats, split: npt.NDArray[np.int8], buffer_km: float) -> tuple[Mask, float | None]:
-    """Rows to leave out so that splits lie *buffer_km* apart, and the least train-to-evaluation distance."""
+def too_near(lon: Floats, lat: Floats, split: npt.NDArray[np.int8], buffer_km: float) -> Mask:
+    """Rows to leave out so that splits lie *buffer_km* apart: evaluation near train, then val near test."""
+    points = unit_vectors(lon, lat)
     buffer = np.zeros(len(split), np.bool_)
     train, evaluation = np.flatnonzero(split == TRAIN), np.flatnonzero(split != TRAIN)
-    least_km = None
     if len(train) and len(evaluation):
-        nearest = _nearest(points[train], points[evaluation])
-        buffer[evaluation] = nearest < chord(buffer_km)
-        left = nearest[~buffer[evaluation]]
-        least_km = kilometres(float(left.min())) if len(left) else None
+        buffer[evaluation] = _nearest(points[train], points[evaluation]) < chord(buffer_km)
     val, test = (np.flatnonzero((split == which) & ~buffer) for which in (VAL, TEST))
     if len(val) and len(test):
         buffer[val] = _nearest(points[test], points[val]) < chord(buffer_km)
-    return buffer, least_km
+    return buffer
+
+
+def least_km(lon: Floats, lat: Floats, split: npt.NDArray[np.str_]) -> float | None:
+    """Smallest distance from a training row to one of val or test; None where a side has none."""
+    points = unit_vectors(lon, lat)
+    train, evaluation = points[split == SPLITS[TRAIN]], points[split != SPLITS[TRAIN]]
+    if not len(train) or not len(evaluation):
+        return None
+    return kilometres(float(_nearest(train, evaluation).min()))
 
 
 def _nearest(these: Floats, of: Floats) -> Floats:

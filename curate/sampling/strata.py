@@ -65,12 +65,14 @@ def presence_sets(pool: pa.Table, codes: tuple[int, ...], presence: float) -> Wo
             f"there is no column {landcover_column(min(strange))}",
             "Describe the pool again: curate describe",
         )
-    sets = np.uint64(1) << index.astype(np.uint64)
+    word = next(w for w in (np.uint16, np.uint32, np.uint64) if len(codes) <= 8 * np.dtype(w).itemsize)
+    sets = np.left_shift(word(1), index.astype(word))
+    least = max(np.float32(presence), np.nextafter(np.float32(0), np.float32(1)))
     for bit, code in enumerate(codes):
-        fraction = numbers(pool[landcover_column(code)], np.float32)
-        present = (fraction >= np.float32(presence)) & (fraction > 0)
-        sets |= present.astype(np.uint64) << np.uint64(bit)
-    return sets
+        present = numbers(pool[landcover_column(code)], np.float32) >= least
+        sets |= np.left_shift(present.astype(word), word(bit))
+    words: Words = sets.astype(np.uint64)
+    return words
 
 
 def covers(pool: pa.Table, presence: float) -> tuple[Ints, tuple[str, ...]]:

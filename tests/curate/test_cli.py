@@ -127,3 +127,44 @@ def test_the_recipe_is_printed_and_can_be_given_back(tmp_path: Path) -> None:
     assert "budget: 25%" in text
     recipe = write(tmp_path / "whole.yaml", text.replace("region: europe", "region: atlantis"))
     refuses(curate("catalog", "--recipe", recipe, cwd=tmp_path), "atlantis")
+
+
+def test_the_draw_is_told_how_on_the_command_line(workspace: Workspace, tmp_path: Path) -> None:
+    """A target and a catalog to keep become part of the recipe, so that a later cut needs no options."""
+    chips = pq.read_table(workspace.catalog)["chip_id"].to_pylist()
+    dominant = str(pq.read_table(workspace.pool)["lc_dominant"][0].as_py())
+    target = write(tmp_path / "target.csv", f"level,label,share\ndominant,{dominant},0.9\n")
+    options = ("--levels", "climate,dominant", "--min-distance", "0.5", "--seed", "3")
+    more = ("--target", target, "--keep", str(workspace.catalog), "--allocation", "balanced")
+    root = ("--root", str(workspace.root))
+    result = curate("sample", "--no-cut", "--budget", "40%", *options, *more, *root, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert f"Of {len(chips)} chips to keep, {len(chips)} hold the first seats" in " ".join(
+        result.stderr.split()
+    )
+    Path(target).unlink()
+    drawn = pq.read_table(workspace.catalog)
+    assert drawn["chip_id"].to_pylist()[: len(chips)] == chips
+    again = curate("sample", "--no-cut", *root, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert pq.read_table(workspace.catalog)["chip_id"].equals(drawn["chip_id"])
+    recipe = workspace.load_recipe().sampling
+    assert recipe.levels == ("climate", "dominant") and recipe.seed == 3 and recipe.min_distance_km == 0.5
+    assert recipe.target == {"dominant": {dominant: 0.9}}
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--levels", "climate,biome"], ["sampling.levels", "landcover"]),
+        (["--target", "nowhere.csv"], ["nowhere.csv cannot be read"]),
+        (["--keep", "nowhere.parquet"], ["nowhere.parquet", "--keep"]),
+        (["--levels", "cluster"], ["no column 'cluster'", "level 'cluster' needs it"]),
+        (["--min-distance", "1000"], ["min_distance_km"]),
+    ],
+)
+def test_a_draw_of_nonsense(workspace: Workspace, options: list[str], words: list[str]) -> None:
+    before = workspace.catalog.read_bytes()
+    result = curate("sample", *options, "--root", str(workspace.root), cwd=workspace.root)
+    refuses(result, *words)
+    assert workspace.catalog.read_bytes() == before

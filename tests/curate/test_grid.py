@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from curate.grid import Grid, zone_epsg
+from curate.regions import region
 
 EARTH_RADIUS_KM = 6378.137
 SPACINGS = (10.0, 100.0, 7.3, 333.0)
@@ -47,7 +48,8 @@ def random_points(count: int, seed: int, reach: float = 90.0) -> tuple[np.ndarra
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_names_and_corners_are_those_of_the_published_definition(spacing: float) -> None:
     count = math.ceil(math.pi * EARTH_RADIUS_KM / spacing)
-    lon, lat = random_points(2500, seed=1, reach=90 - 180 / count)  # the paper's rows, without what is left
+    number = 10_000 if spacing == 10 else 2500
+    lon, lat = random_points(number, seed=1, reach=90 - 180 / count)  # the paper's rows, without what is left
     grid = Grid(spacing)
     row, col = grid.at(lon, lat)
     names = grid.names(row, col)
@@ -57,6 +59,27 @@ def test_names_and_corners_are_those_of_the_published_definition(spacing: float)
         assert names[i] == name
         assert west[i] == pytest.approx(corner_lon, abs=1e-9)
         assert south[i] == pytest.approx(corner_lat, abs=1e-9)
+
+
+def test_all_cells_of_europe_are_those_of_the_published_definition() -> None:
+    grid, europe = Grid(10.0), region("europe").area
+    shapely.prepare(europe)
+    row, col = grid.within(*europe.bounds)
+    inside = shapely.intersects(europe, grid.polygons(row, col))
+    row, col = row[inside], col[inside]
+    assert len(row) > 90_000
+    names, (west, south, _, _) = grid.names(row, col), grid.bounds(row, col)
+    rows = lattice(180.0, math.ceil(math.pi * EARTH_RADIUS_KM / 10.0))
+    for number in np.unique(row):
+        here = row == number
+        corner_lat = rows[number + int(np.argmin(np.abs(rows)))]
+        around = 2 * math.pi * EARTH_RADIUS_KM * math.cos(math.radians(corner_lat))
+        cols = lattice(360.0, math.ceil(around / 10.0))
+        first = int(np.argmin(np.abs(cols)))
+        assert south[here] == pytest.approx(corner_lat, abs=1e-9)
+        assert west[here] == pytest.approx(cols[col[here] + first], abs=1e-9)
+        expected = [f"{number}U_{abs(c)}{'R' if c >= 0 else 'L'}" for c in col[here]]
+        assert names[here].tolist() == expected
 
 
 def test_spacings_tested_have_even_and_odd_numbers_of_rows() -> None:

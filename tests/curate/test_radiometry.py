@@ -9,7 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.radiometry import OFFSET_DN, Unknown, band_scaling, radar_unit, reflectance_offset, to_decibel
+from curate.radiometry import (
+    NOISE_FLOOR_DB,
+    OFFSET_DN,
+    Unknown,
+    band_scaling,
+    baseline_number,
+    coded_decibel,
+    described_unit,
+    offset_by_dark,
+    radar_unit,
+    reflectance_offset,
+    to_decibel,
+)
 
 DISAGREE = "baseline and declared reflectance offset disagree"
 UNKNOWN = "reflectance offset unknown"
@@ -46,17 +58,75 @@ UNKNOWN = "reflectance offset unknown"
         (None, False, -0.1, -1000),
         (None, None, None, UNKNOWN),
         (None, False, None, UNKNOWN),
-        # a baseline that is no number says nothing
-        ("N0400", None, None, UNKNOWN),
-        ("N0400", None, -0.1, -1000),
+        # a baseline that is no number says nothing, nor does one that stands for none
+        ("v2", None, None, UNKNOWN),
+        ("99.99", None, None, UNKNOWN),
+        ("99.99", None, -0.1, -1000),
+        ("N0400", None, None, -1000),
+        ("N0400", None, 0.0, DISAGREE),
+        ("N0214", None, None, 0),
         ("", None, None, UNKNOWN),
         (4.0, None, None, -1000),  # JSON number
     ],
 )
 def test_reflectance_offset(baseline: Any, applied: Any, declared: Any, expected: int | str) -> None:
     found = reflectance_offset(baseline, applied, declared, 1e-4)
-    assert (found.reason if isinstance(found, Unknown) else found) == expected
+    assert (found.reason if isinstance(found, Unknown) else found.dn) == expected
     assert OFFSET_DN == -1000
+
+
+@pytest.mark.parametrize(
+    ("baseline", "applied", "declared", "source", "doubtful"),
+    [
+        ("05.09", True, -0.1, "provider flag", False),
+        ("05.09", False, -0.1, "provider flag", True),
+        ("02.12", False, None, "baseline 02.12", False),
+        (4, None, -0.1, "baseline 04.00", False),
+        ("N0510", None, None, "baseline 05.10", False),
+        (None, None, 0.0, "declared", False),
+    ],
+)
+def test_what_decided_is_named(
+    baseline: Any, applied: Any, declared: Any, source: str, doubtful: bool
+) -> None:
+    found = reflectance_offset(baseline, applied, declared, 1e-4)
+    assert not isinstance(found, Unknown)
+    assert (found.source, found.doubtful) == (source, doubtful)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("04.00", 4.0), ("05.11", 5.11), (5.09, 5.09), ("N0213", 2.13), ("3", 3.0), ("99.99", None)]
+    + [(text, None) for text in (None, "", "N", "latest", "-1", "1.2.3", "nan", True)],
+)
+def test_baselines_as_numbers(text: Any, number: float | None) -> None:
+    assert baseline_number(text) == number
+
+
+VISIBLE, SWIR = 0.025, 0.05
+
+
+@pytest.mark.parametrize(
+    ("visible", "swir", "expected"),
+    [
+        (799, 5000, 0),
+        (5000, 799, 0),
+        (800, 5000, None),
+        (1250, 1500, -1000),
+        (1251, 1500, None),
+        (1250, 1501, None),
+        (None, 1010, None),  # one part of the spectrum is not enough
+        (1010, None, None),
+        (None, 300, 0),
+        (None, None, None),
+    ],
+)
+def test_what_dark_pixels_tell(visible: float | None, swir: float | None, expected: int | None) -> None:
+    assert offset_by_dark([(visible, VISIBLE), (swir, SWIR)]) == expected
+
+
+def test_dark_pixels_of_no_band_tell_nothing() -> None:
+    assert offset_by_dark([]) is None
 
 
 @pytest.mark.parametrize(
@@ -69,6 +139,7 @@ def test_reflectance_offset(baseline: Any, applied: Any, declared: Any, expected
         ("linear power", "", "power"),
         ("Amplitude", "power", "amplitude"),
         (" intensity ", "", "power"),
+        ("complex", "", "complex"),
     ],
 )
 def test_radar_units(declared: str | None, default: str, unit: str) -> None:
@@ -80,7 +151,7 @@ def test_units_that_are_none(declared: str | None) -> None:
     assert isinstance(radar_unit(declared, ""), Unknown)
 
 
-@given(st.floats(-60, 40))
+@given(st.floats(-49, 40))
 def test_power_and_amplitude_give_the_same_decibel(decibel: float) -> None:
     power = np.array([10 ** (decibel / 10)])
     assert to_decibel(power, "power")[0] == pytest.approx(decibel, abs=1e-9)
@@ -88,10 +159,56 @@ def test_power_and_amplitude_give_the_same_decibel(decibel: float) -> None:
     assert to_decibel(np.array([decibel]), "dB")[0] == decibel
 
 
-def test_no_power_is_no_measurement() -> None:
-    values = to_decibel(np.array([0.0, -1.0, np.nan, np.inf, 1.0]), "power")
-    assert np.isnan(values[:4]).all()
-    assert values[4] == 0.0
+@pytest.mark.parametrize("unit", ["power", "amplitude", "complex"])
+def test_power_below_the_noise_floor_is_the_floor_and_missing_power_is_missing(unit: str) -> None:
+    values = to_decibel(np.array([0.0, -1.0, 1e-30, 1.0, np.nan, np.inf]), unit)
+    assert values[:4].tolist() == [NOISE_FLOOR_DB] * 3 + [0.0]
+    assert np.isnan(values[4:]).all()
+
+
+def test_decibel_stay_as_they_are_but_for_the_logarithm_of_nothing() -> None:
+    values = to_decibel(np.array([-np.inf, -62.0, 0.0, np.nan, np.inf]), "dB")
+    assert values[:3].tolist() == [NOISE_FLOOR_DB, -62.0, 0.0]
+    assert np.isnan(values[3:]).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "number", "decibel"),
+    [
+        ("coded: dB = 20*log10(DN) - 83", "amplitude", 3976, 20 * np.log10(3976) - 83),
+        ("dB = 20 log10(DN)-83.0", "amplitude", 1000, -23.0),
+        ("10*log10(DN) + 3", "power", 100, 23.0),
+        ("10*LOG10(dn)", "power", 100, 20.0),
+    ],
+)
+def test_formulas_for_decibel(text: str, unit: str, number: float, decibel: float) -> None:
+    found = coded_decibel(text)
+    assert found is not None and found[0] == unit
+    assert to_decibel(np.array([number * found[1]]), unit)[0] == pytest.approx(decibel)
+
+
+@pytest.mark.parametrize("text", [None, "", "dB", "log10(DN)", "20*log10(x) - 83"])
+def test_what_is_no_formula(text: str | None) -> None:
+    assert coded_decibel(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [
+        ("Sigma0 VV in dB", "dB"),
+        ("Terrain-corrected gamma naught, linear", "power"),
+        ("beta-nought amplitude", "amplitude"),
+        ("Terrain-corrected gamma naught values", None),
+        (
+            "Amplitude of signal transmitted with vertical polarization",
+            None,
+        ),  # of a GRD product: not calibrated
+        ("Actual SAR data", None),
+        (None, None),
+    ],
+)
+def test_units_in_descriptions(text: str | None, unit: str | None) -> None:
+    assert described_unit(text) == unit
 
 
 @pytest.mark.parametrize(
@@ -117,6 +234,14 @@ def test_no_power_is_no_measurement() -> None:
         ({"raster:bands": [None]}, (None, None, None, None)),
         ({"raster:scale": 1e-4, "unit": "dB"}, (1e-4, None, None, "dB")),
         ({"raster:bands": [{"nodata": None}]}, (None, None, None, None)),
+        (
+            {"raster:bands": [{"scale": "x", "offset": [], "nodata": "none", "unit": 1}]},
+            (None, None, None, None),
+        ),
+        (
+            {"raster:bands": [{"scale": "1e-4", "offset": float("nan"), "nodata": "0"}]},
+            (1e-4, None, 0.0, None),
+        ),
     ],
 )
 def test_declared_scalings(asset: dict[str, Any], expected: tuple[Any, ...]) -> None:

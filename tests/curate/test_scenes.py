@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import datetime as dt
 import json
 from collections import Counter
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 import shapely
 
-from curate.scenes import SCENES, Rejected, acquisition_time, scene, table
-from curate.sensors import SENSORS
+from curate.catalog.errors import InputError
+from curate.pixels.dark import low_percentile
+from curate.scenes import SCENES, LowPercentile, Rejected, acquisition_time, scene, table
+from curate.sensors import SENSORS, Sensor
 
 S2, S1, DEM = SENSORS["sentinel-2-l2a"], SENSORS["sentinel-1-rtc"], SENSORS["cop-dem-glo-30"]
 LANDSAT = SENSORS["landsat-c2-l2"]
@@ -269,6 +272,137 @@ def test_offsets_that_are_not_settled_refuse_the_scene() -> None:
     assert reason(thing) == "reflectance offset unknown"
 
 
+def darkest(visible: float, swir: float | None = None) -> LowPercentile:
+    """A read of scenes whose dark pixels have these numbers in the visible and in the short-wave infrared."""
+
+    def read(href: str, nodata: float | None) -> float:
+        value = swir if "nir" in href or "B12" in href or "B8A" in href else visible
+        if value is None:
+            raise InputError("unreadable")
+        return value
+
+    return read
+
+
+def refuse_to_read(href: str, nodata: float | None) -> float:
+    raise AssertionError("no pixel of this scene needs to be read")
+
+
+def settled(thing: dict[str, Any], read: LowPercentile) -> tuple[int, str] | str:
+    found = scene(thing, HREF, S2, ("B02", "B8A"), read)
+    return found.reason if isinstance(found, Rejected) else (found["offset"], found["offset_source"])
+
+
+def undeclared(**properties: Any) -> dict[str, Any]:
+    """An item that declares no offset."""
+    thing = item(**properties)
+    for key in ("blue", "B8A"):
+        del thing["assets"][key]["raster:bands"]
+    return thing
+
+
+@pytest.mark.parametrize(
+    ("thing", "expected"),
+    [
+        (item(), (-1000, "baseline 05.09")),
+        (item(**{"earthsearch:boa_offset_applied": True}), (0, "provider flag")),
+        (undeclared(**{"s2:processing_baseline": "02.14"}), (0, "baseline 02.14")),
+        (item(**{"s2:processing_baseline": None}), (-1000, "declared")),
+        (
+            undeclared(**{"s2:processing_baseline": None, "processing:version": "05.12"}),
+            (-1000, "baseline 05.12"),
+        ),
+        (
+            undeclared(
+                **{
+                    "s2:processing_baseline": None,
+                    "s2:product_uri": "S2A_MSIL2A_20200101T101031_N0213_R022.SAFE",
+                }
+            ),
+            (0, "baseline 02.13"),
+        ),
+        (
+            undeclared(
+                **{
+                    "s2:processing_baseline": None,
+                    "sentinel:processing_baseline": "04.00",
+                    "sentinel:boa_offset_applied": True,
+                }
+            ),
+            (0, "provider flag"),
+        ),
+    ],
+)
+def test_the_offset_and_what_decided_it_are_written_per_row_without_reading_pixels(
+    thing: dict[str, Any], expected: tuple[int, str]
+) -> None:
+    assert settled(thing, refuse_to_read) == expected
+    found = row(thing)
+    assert (found["offset"], found["offset_source"]) == expected
+    assert table([found])["offset_source"].to_pylist() == [expected[1]]
+
+
+DISPUTED = item(**{"s2:processing_baseline": "03.01"})
+SILENT = undeclared(**{"s2:processing_baseline": "99.99"})
+
+
+@pytest.mark.parametrize("thing", [DISPUTED, SILENT, undeclared(**{"s2:processing_baseline": None})])
+@pytest.mark.parametrize(
+    ("read", "expected"),
+    [
+        (darkest(120, 300), (0, "percentile")),  # forest
+        (darkest(9300, 180), (0, "percentile")),  # snow is black in the short-wave infrared only
+        (darkest(300, 2900), (0, "percentile")),  # desert
+        (darkest(1030, 1020), (-1000, "percentile")),  # water
+        (darkest(1180, 1450), (-1000, "percentile")),  # forest
+        (darkest(1290, 1180), "dark pixels not decisive"),  # thin cloud without the offset looks so, too
+        (darkest(2900, 7700), "dark pixels not decisive"),  # bright sand
+        (darkest(1030, 6000), "dark pixels not decisive"),
+        (darkest(1030), "dark pixels unreadable"),
+    ],
+)
+def test_dark_pixels_settle_what_metadata_leave_open(
+    thing: dict[str, Any], read: LowPercentile, expected: tuple[int, str] | str
+) -> None:
+    found = settled(thing, read)
+    if isinstance(expected, str):
+        assert isinstance(found, str) and found.endswith(expected)
+        assert found.startswith(("baseline and declared", "reflectance offset unknown"))
+    else:
+        assert found == expected
+    assert isinstance(scene(thing, HREF, S2, ("B02", "B8A")), Rejected)  # without a read it is refused
+
+
+@pytest.mark.parametrize(
+    ("read", "expected"),
+    [
+        (
+            darkest(100, 150),
+            (0, "percentile"),
+        ),  # Earth Search: S2B_20HMD_20221023_0_L2A, S2B_33UXP_20250302_0_L2A
+        (darkest(1030, 1020), (-1000, "provider flag")),
+        (darkest(2900, 7700), (-1000, "provider flag")),
+        (darkest(1030), (-1000, "provider flag")),
+    ],
+)
+def test_a_flag_that_denies_the_removal_is_checked(read: LowPercentile, expected: tuple[int, str]) -> None:
+    thing = item(**{"s2:processing_baseline": "04.00", "earthsearch:boa_offset_applied": False})
+    assert settled(thing, read) == expected
+
+
+def test_dark_pixels_are_read_where_the_item_lies_and_with_its_nodata() -> None:
+    asked = []
+
+    def read(href: str, nodata: float | None) -> float:
+        asked.append((href, nodata))
+        return 100.0
+
+    thing = copy.deepcopy(DISPUTED)
+    thing["assets"]["swir22"] = {"href": "../x/B12.tif"}
+    scene(thing, HREF, S2, ("B8A",), read)
+    assert asked == [("/archive/s2/blue.tif", 0), ("/archive/x/B12.tif", None)]
+
+
 def test_a_baseline_written_as_a_number_is_text_in_the_table() -> None:
     assert table([row(item(**{"s2:processing_baseline": 5.09}))])["baseline"].to_pylist() == ["5.09"]
 
@@ -281,6 +415,8 @@ def test_a_baseline_written_as_a_number_is_text_in_the_table() -> None:
         ({"raster:bands": [{"unit": "dB", "nodata": -99}]}, "dB", -99),
         ({"raster:bands": [{"unit": "dB", "scale": 1e-4, "nodata": 0}]}, "dB", 0),
         ({"bands": [{"unit": "amplitude"}]}, "amplitude", None),
+        ({"description": "Sigma nought backscatter in dB"}, "dB", None),
+        ({"description": "Terrain-corrected gamma naught values of signal transmitted with"}, "power", None),
     ],
 )
 def test_radar_scenes(declared: dict[str, Any], unit: str, nodata: float | None) -> None:
@@ -295,6 +431,116 @@ def test_radar_in_an_unknown_unit_is_refused() -> None:
     thing = item()
     thing["assets"] = {"vv": {"href": "vv.tif"}}
     assert reason(thing, SENSORS["sentinel-1-grd"], ("VV",)) == "unit of backscatter unknown"
+
+
+def test_backscatter_that_is_not_calibrated_is_refused_whatever_the_sensor() -> None:
+    thing = item()
+    said = (
+        "Amplitude of signal transmitted with vertical polarization, radiometric terrain correction applied."
+    )
+    thing["assets"] = {
+        "vv": {"href": "vv.tif", "description": said},
+        "schema-calibration-vv": {"href": "c.xml"},
+    }
+    for name in ("sentinel-1-grd", "sentinel-1-rtc"):
+        assert reason(thing, SENSORS[name], ("VV",)) == "backscatter not calibrated"
+    thing["assets"]["vv"]["raster:bands"] = [{"unit": "dB"}]
+    assert not isinstance(scene(thing, HREF, S1, ("VV",)), Rejected)
+
+
+def test_numbers_coded_by_a_formula_for_decibel() -> None:
+    thing = item()
+    coded = {"unit": "coded: dB = 20*log10(DN) - 83", "nodata": 0, "scale": 7}
+    thing["assets"] = {"hh": {"href": "hh.tif", "raster:bands": [coded]}}
+    found = scene(thing, HREF, SENSORS["sentinel-1-grd"], ("HH",))
+    assert not isinstance(found, Rejected)
+    asset = found["assets"][0]
+    assert (asset["band"], asset["unit"], asset["offset"], asset["nodata"]) == ("HH", "amplitude", 0, 0)
+    assert asset["scale"] == pytest.approx(10 ** (-83 / 20))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"assets": []},
+        {"assets": {"blue": 3, "B8A": "x"}},
+        {"assets": {"blue": {"href": 3}, "B8A": {"href": "x"}}},
+        {"properties": [1]},
+        {
+            "properties": {
+                "datetime": "2020-01-01T00:00:00Z",
+                "sat:relative_orbit": "orbit",
+                "eo:cloud_cover": "?",
+            }
+        },
+        {"properties": {"datetime": "2020-01-01T00:00:00Z", "sat:relative_orbit": 1e9, "eo:cloud_cover": -1}},
+        {"collection": 7},
+        {"id": None},
+    ],
+)
+def test_what_is_no_item_is_no_scene_and_no_crash(broken: dict[str, Any]) -> None:
+    found = scene({**item(), **broken}, HREF, S2, ("B02", "B8A"))
+    if not isinstance(found, Rejected):
+        assert table([found]).num_rows == 1
+
+
+def test_scalings_that_are_no_numbers_count_as_silence() -> None:
+    thing = item()
+    for key in ("blue", "B8A"):
+        thing["assets"][key]["raster:bands"] = [
+            {"scale": "tiny", "offset": None, "nodata": "none", "unit": 3}
+        ]
+    blue = row(thing)["assets"][0]
+    assert (blue["scale"], blue["nodata"]) == (1e-4, None)
+    assert blue["offset"] == pytest.approx(-0.1)
+
+
+def test_bands_of_one_sensor_have_their_own_unit() -> None:
+    thing = item()
+    thing["assets"] = {"red": {"href": "r.tif"}, "lwir11": {"href": "t.tif"}, "qa_pixel": {"href": "q.tif"}}
+    found = scene(thing, HREF, LANDSAT, ("red", "lwir11"))
+    assert not isinstance(found, Rejected)
+    red, thermal, mask = found["assets"]
+    assert (red["unit"], thermal["unit"], mask["band"]) == ("reflectance", "K", "QA_PIXEL")
+    assert (thermal["scale"], thermal["offset"]) == (0.00341802, 149.0)
+
+
+def test_a_sensor_that_leaves_its_scale_to_the_item_is_refused_where_the_item_is_silent() -> None:
+    olci = SENSORS["sentinel-3-olci-1-efr-ntc"]
+    thing = item()
+    thing["assets"] = {"Oa01_radianceData": {"href": "oa01.nc"}}
+    assert reason(thing, olci, ("Oa01",)) == "scale unknown"
+    thing["assets"]["Oa01_radianceData"]["raster:scale"] = 0.0139
+    assert not isinstance(scene(thing, HREF, olci, ("Oa01",)), Rejected)
+
+
+def test_composites_may_span_their_days() -> None:
+    span = {
+        "datetime": None,
+        "start_datetime": "2025-02-26T00:00:00Z",
+        "end_datetime": "2025-03-05T23:59:59Z",
+    }
+    thing = item(**span)
+    modis = SENSORS["modis-09A1-061"]
+    thing["assets"] = {"sur_refl_b01": {"href": "b01.tif"}}
+    found = scene(thing, HREF, modis, ("b01",))
+    assert not isinstance(found, Rejected)
+    assert found["datetime"].day == 1 and found["datetime"].month == 3
+    assert reason(item(**span)) == "acquisition time unknown"
+
+
+def test_bands_for_the_cloud_detector_come_along_where_all_are_there() -> None:
+    l1c = SENSORS["sentinel-2-l1c"]
+    thing = item()
+    thing["assets"] = {band.asset_keys[0]: {"href": f"{band.name}.tif"} for band in l1c.bands}
+    found = scene(thing, HREF, l1c, ("B02", "B03"))
+    assert not isinstance(found, Rejected)
+    names = [asset["band"] for asset in found["assets"]]
+    assert names[:2] == ["B02", "B03"] and set(names) == {"B03", *l1c.cloud_bands}
+    del thing["assets"]["cirrus"]
+    found = scene(thing, HREF, l1c, ("B02", "B03"))
+    assert not isinstance(found, Rejected)
+    assert [asset["band"] for asset in found["assets"]] == ["B02", "B03"]
 
 
 def test_landsat_takes_its_usual_scaling_where_the_item_is_silent() -> None:
@@ -314,34 +560,117 @@ def test_the_table_does_not_depend_on_the_order_of_rows() -> None:
     assert table([]).schema.equals(SCENES)
 
 
+# collections of the recorded items, by the sensor whose products they are
+RECORDED = {
+    "sentinel-2-l2a": (
+        "sentinel-2-l2a",
+        "sentinel-2-c1-l2a",
+        "sentinel-s2-l2a-cogs",
+        "sentinel2-l2a-example",
+    ),
+    "sentinel-2-l1c": ("sentinel-2-l1c", "sentinel2-l1c-example"),
+    "sentinel-1-rtc": ("sentinel-1-rtc", "sentinel1-rtc-aws"),
+    "sentinel-1-grd": ("sentinel-1-grd", "sentinel1-grd"),
+    "sentinel-1-slc": ("sentinel1-slc",),
+    "landsat-c2-l2": ("landsat-c2-l2", "landsat-c2l2-sr", "landsat-8-c2-l2"),
+    "hls2-l30": ("HLSL30.v1.5",),
+    "modis-09A1-061": ("modis-09A1-061",),
+    "modis-43A4-061": ("modis-43A4-061",),
+    "cop-dem-glo-30": ("cop-dem-glo-30",),
+    "cop-dem-glo-90": ("cop-dem-glo-90",),
+    "esa-worldcover": ("esa-worldcover",),
+}
+OUTCOMES: dict[str, dict[str, int]] = {
+    "sentinel-2-l2a": {
+        "baseline 02.12": 15,
+        "baseline 05.00": 2,
+        "baseline 05.12": 2,
+        "baseline 05.11": 13,
+        "provider flag": 16,
+        "no footprint": 20,
+        "baseline 05.10": 4,
+        "baseline 02.14": 48,
+    },
+    "sentinel-2-l1c": {"baseline 05.11": 10, "baseline 02.09": 1},
+    "sentinel-1-rtc": {"scene": 6},
+    "sentinel-1-grd": {"backscatter not calibrated": 1, "bands missing": 7},
+    "sentinel-1-slc": {"backscatter not calibrated": 1},
+    "landsat-c2-l2": {"scene": 49},
+    "hls2-l30": {"scene": 10},
+    "modis-09A1-061": {"scene": 1},
+    "modis-43A4-061": {"scene": 1},
+    "cop-dem-glo-30": {"no footprint": 10, "scene": 10},
+    "cop-dem-glo-90": {"scene": 1},
+    "esa-worldcover": {"scene": 1},
+}
+
+
+def recorded(folder: Path) -> list[dict[str, Any]]:
+    """Items recorded from public APIs and tools, those of search responses after them."""
+    items = [json.loads(line) for path in sorted(folder.glob("*.ndjson")) for line in path.open()]
+    for path in sorted((folder / "responses").glob("*.json")):
+        items += json.loads(path.read_text())["features"]
+    return items
+
+
 @pytest.mark.real
 def test_every_recorded_item_is_a_scene_or_has_a_reason(real_data: Path) -> None:
-    reasons: Counter[tuple[str, str]] = Counter()
-    for path in sorted((real_data / "stac").glob("*.ndjson")):
-        for line in path.open():
-            thing = json.loads(line)
-            for sensor in SENSORS.values():
-                found = scene(thing, "/x/item.json", sensor, tuple(band.name for band in sensor.bands))
-                kind = found.reason if isinstance(found, Rejected) else "scene"
-                reasons[sensor.name, kind] += 1
-                if not isinstance(found, Rejected):
-                    assert table([found]).num_rows == 1
-                    shape = shapely.from_wkb(found["geometry"])
-                    assert shape.is_valid and shape.geom_type in ("Polygon", "MultiPolygon")
-                    assert -180 <= shape.bounds[0] <= shape.bounds[2] <= 180
-    assert {kind for _, kind in reasons} <= {
-        "scene",
-        "no footprint",
-        "acquisition time unknown",
-        "bands missing",
-        "unit of backscatter unknown",
-        "reflectance offset unknown",
-        "bands declare different reflectance offsets",
-        "baseline and declared reflectance offset disagree",
+    items = recorded(real_data / "stac")
+    assert len(items) == 414
+    for sensor in SENSORS.values():
+        for bands in (sensor.default, sensor.bands):
+            rows = [scene(thing, HREF, sensor, tuple(band.name for band in bands)) for thing in items]
+            good = [found for found in rows if not isinstance(found, Rejected)]
+            assert table(good).num_rows == len(good)
+            for found in good:
+                shape = shapely.from_wkb(found["geometry"])
+                assert shape.is_valid and shape.geom_type in ("Polygon", "MultiPolygon")
+                assert -180 <= shape.bounds[0] <= shape.bounds[2] <= 180
+            assert all(found.reason for found in rows if isinstance(found, Rejected))
+
+
+def outcomes(items: list[dict[str, Any]], sensor: Sensor) -> dict[str, int]:
+    """How many items of the sensor's collections became scenes, and for which reason the others did not."""
+    counts: Counter[str] = Counter()
+    for thing in items:
+        if thing.get("collection") in RECORDED[sensor.name]:
+            bands = ("IW3-HH",) if sensor.name == "sentinel-1-slc" else tuple(b.name for b in sensor.default)
+            found = scene(thing, HREF, sensor, bands)
+            counts[found.reason if isinstance(found, Rejected) else found["offset_source"] or "scene"] += 1
+    return dict(counts)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", RECORDED)
+def test_what_becomes_of_the_recorded_items_of_a_sensor(name: str, real_data: Path) -> None:
+    assert outcomes(recorded(real_data / "stac"), SENSORS[name]) == OUTCOMES[name]
+
+
+@pytest.mark.real
+def test_recorded_flags_and_baselines_give_the_offset_that_the_index_tells_of(real_data: Path) -> None:
+    """Earth Search writes an offset of -0.1 on items whose pixels have none; its flag says so."""
+    index = {
+        (line["file"], int(line["line"])): line
+        for line in csv.DictReader((real_data / "stac" / "items_index.csv").open())
     }
-    assert reasons["sentinel-2-l2a", "scene"] >= 40
-    assert reasons["sentinel-1-rtc", "scene"] >= 3
-    assert reasons["sentinel-2-l2a", "baseline and declared reflectance offset disagree"] < 5
+    seen: Counter[tuple[str, int]] = Counter()
+    for path in sorted((real_data / "stac").glob("*.ndjson")):
+        for number, text in enumerate(path.open()):
+            found = scene(json.loads(text), HREF, S2, tuple(band.name for band in S2.default))
+            flags = index[path.name, number]
+            if isinstance(found, Rejected):
+                continue
+            if flags["boa_offset_applied_True"] == "1":
+                kind, expected = "flag", 0
+            elif flags["baseline_ge_04.00"] == "1":
+                kind, expected = "new", -1000
+            elif flags["baseline_lt_04.00"] == "1":
+                kind, expected = "old", 0
+            else:
+                continue
+            assert found["offset"] == expected, found["id"]
+            seen[kind, expected] += 1
+    assert seen["flag", 0] >= 7 and seen["new", -1000] >= 12 and seen["old", 0] >= 17
 
 
 @pytest.mark.real
@@ -360,3 +689,82 @@ def test_recorded_items_at_the_antimeridian_stay_small(real_data: Path) -> None:
             assert shapely.from_wkb(found["geometry"]).area < 4
             seen.add(thing["id"])
     assert seen == ids
+
+
+# what each archived site's numbers carry, as its producers say; satclip does not say it
+CARRY = {"S2A_MSIL2A_20220706T085611_N0400": -1000}
+NOT_TOLD = "S2_L2A_satclip_patch"
+
+
+def told_by_dark_pixels(folder: Path, sensor: Sensor, added: int = 0) -> dict[str, int | None]:
+    """Offset by scene of the sample archive as its pixels alone tell it, with *added* to all its numbers."""
+
+    def read(href: str, nodata: float | None) -> float:
+        return max(1.0, low_percentile(href, nodata) + added)
+
+    def nameless(thing: dict[str, Any]) -> dict[str, Any]:
+        """The item without a word on its offset."""
+        told = ("baseline", "offset", "product", "version")
+        keep = {key: v for key, v in thing["properties"].items() if not any(word in key for word in told)}
+        assets = {key: {"href": asset["href"]} for key, asset in thing["assets"].items()}
+        return {
+            **thing,
+            "id": "x",
+            "properties": keep | {"datetime": "2020-01-01T00:00:00Z"},
+            "assets": assets,
+        }
+
+    told: dict[str, int | None] = {}
+    for path in sorted(folder.glob(f"{sensor.name}/*/*.json")):
+        thing = json.loads(path.read_text())
+        found = scene(nameless(thing), str(path), sensor, ("B8A",), read)
+        if isinstance(found, Rejected) and found.reason == "bands missing":
+            found = scene(nameless(thing), str(path), sensor, ("B11",), read)
+        told[thing["id"]] = None if isinstance(found, Rejected) else found["offset"]
+    return told
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("added", [0, 1000])
+def test_dark_pixels_are_never_wrong_about_real_scenes_whose_offset_is_known(
+    added: int, real_data: Path
+) -> None:
+    """Each scene as it is, and with 1000 more, as if the offset had not been removed."""
+    told = told_by_dark_pixels(real_data / "archive", S2, added)
+    known = {name: offset for name, offset in told.items() if not name.startswith(NOT_TOLD)}
+    assert len(known) == 104
+    right = 0
+    for name, offset in known.items():
+        truth = next((dn for start, dn in CARRY.items() if name.startswith(start)), 0)
+        if added and truth:
+            continue
+        assert offset in (None, truth - added), name
+        right += offset is not None
+    assert right >= (
+        55 if added == 0 else 12
+    )  # half of the scenes are overcast, most of the rest without water
+
+
+@pytest.mark.real
+def test_dark_pixels_tell_the_mixed_offsets_of_satclip_apart(real_data: Path) -> None:
+    told = told_by_dark_pixels(real_data / "archive", S2)
+    mixed = Counter(offset for name, offset in told.items() if name.startswith(NOT_TOLD))
+    assert mixed == {0: 7, -1000: 2, None: 4}
+
+
+@pytest.mark.real
+def test_the_cirrus_band_tells_the_offset_of_level_1c(real_data: Path) -> None:
+    l1c = SENSORS["sentinel-2-l1c"]
+    assert set(told_by_dark_pixels(real_data / "archive", l1c).values()) == {0}
+    assert set(told_by_dark_pixels(real_data / "archive", l1c, 1000).values()) == {-1000}
+
+
+@pytest.mark.real
+def test_real_radar_scenes_of_four_producers_are_in_decibel_or_become_it(real_data: Path) -> None:
+    units: Counter[tuple[str, float]] = Counter()
+    for path in (real_data / "archive").glob("sentinel-1-grd/*/*.json"):
+        if path.name != "collection.json":
+            found = scene(json.loads(path.read_text()), str(path), SENSORS["sentinel-1-grd"], ("VV", "VH"))
+            assert not isinstance(found, Rejected)
+            units.update((asset["unit"], round(asset["scale"], 9)) for asset in found["assets"])
+    assert units == {("dB", 1e-4): 150, ("dB", 1.0): 20, ("amplitude", round(10 ** (-83 / 20), 9)): 20}

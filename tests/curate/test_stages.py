@@ -208,3 +208,29 @@ def test_other_sensors_join_the_pair(recipe: Recipe, tmp_path: Path) -> None:
     assert list(catalog.sensors) == ["s2", "s1", "dem"]
     assert catalog.table["dem_datetime"].null_count == catalog.table["dem_dt_hours"].null_count == 20
     assert 0 < catalog.statistics()["dem"].std[0] < 3000
+
+
+def test_a_pool_whose_counts_lie_on_disk_gives_the_same_catalog(
+    recipe: Recipe, built: Workspace, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curate.building.COUNTS_KEPT_FROM", 0)
+    monkeypatch.setattr(stages, "MEASURED_UP_TO", 0)
+    workspace.catalog.unlink()
+    summary = stages.cut(recipe, workspace, Engine(workers=2))
+    assert list((workspace.folder / "counts").glob("*.counts"))
+    assert summary.notes["against_chance"] == []
+    same_rows(workspace.catalog, built.catalog)
+
+
+def test_a_broken_part_of_the_pool_is_named_and_nothing_is_written(
+    recipe: Recipe, workspace: Workspace
+) -> None:
+    part = sorted(workspace.pool.glob("part-*.parquet"))[-1]
+    content = bytearray(part.read_bytes())
+    content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)
+    part.write_bytes(bytes(content))
+    before = workspace.catalog.read_bytes()
+    larger = recipe.with_options({"sampling.budget": "1M"})
+    with pytest.raises(InputError, match=rf"{part.name} cannot be read"):
+        stages.sample(larger, workspace, Engine(workers=1))
+    assert workspace.catalog.read_bytes() == before

@@ -15,10 +15,10 @@ import pytest
 import shapely
 
 from curate.archives import open_archive
+from curate.archives.found import Found
 from curate.archives.static import StaticArchive
 from curate.catalog.errors import InputError
 from curate.recipe import Period
-from curate.scenes import Found
 from curate.sensors import SENSORS
 
 S2 = SENSORS["sentinel-2-l2a"]
@@ -65,7 +65,7 @@ def search(where: Path | str, period: Period = EVER) -> Found:
 
 
 def names(found: Found) -> list[str]:
-    return sorted(scene["id"] for scene in found.scenes)
+    return sorted(found.scenes["id"].to_pylist())
 
 
 def edit(path: Path, change: object) -> None:
@@ -78,7 +78,7 @@ def test_scenes_of_a_collection_and_of_the_catalogs_in_it(folder: Path) -> None:
     found = search(folder)
     assert names(found) == ["late", "near"]
     assert (found.other, found.rejected) == (1, [])
-    href = found.scenes[0]["assets"][0]["href"]
+    href = found.scenes["assets"][0].as_py()[0]["href"]
     assert Path(href).parent.is_dir() and Path(href).name == "B02.tif"
     assert names(search(folder / "catalog.json")) == ["late", "near"]
 
@@ -147,7 +147,7 @@ def test_an_item_without_its_asset_is_rejected_with_a_reason(folder: Path) -> No
 
 def test_a_collection_that_is_not_there(folder: Path) -> None:
     found = open_archive(str(folder)).search(AREA, EVER, SENSORS["landsat-c2-l2"], ("red",))
-    assert (found.scenes, found.rejected, found.other) == ([], [], 0)
+    assert (len(found), found.rejected, found.other) == (0, [], 0)
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ def test_a_catalog_behind_http(folder: Path, server: str) -> None:
     (folder / "sentinel-2-l2a" / "near" / "near.json").unlink()
     found = search(f"{server}/catalog.json")
     assert names(found) == ["late"]
-    assert found.scenes[0]["assets"][0]["href"] == f"{server}/sentinel-2-l2a/2023/late/B02.tif"
-    assert found.rejected[0].reason == "unreadable item: OSError"
+    assert found.scenes["assets"][0].as_py()[0]["href"] == f"{server}/sentinel-2-l2a/2023/late/B02.tif"
+    assert found.rejected[0].reason == "unreadable item: HTTP 404"
 
 
 def test_an_address_that_answers_with_an_error(server: str) -> None:

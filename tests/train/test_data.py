@@ -42,6 +42,13 @@ def test_normalising_is_scale_then_offset_then_statistics():
     torch.testing.assert_close(sensor.normalise(stored), torch.tensor(expected))
 
 
+def test_bands_are_normalised_by_their_own_scale():
+    sensor = Sensor("x", "x", ("a", "b"), "m", 0.5, -3.0, -1, (10.0, 300.0), (2.0, 4.0), (0.5, 0.01))
+    stored = torch.tensor([[[[4, -1]], [[30_300, 30_700]]]], dtype=torch.int16)
+    expected = [[[[(4 * 0.5 - 3 - 10) / 2, 0.0]], [[0.0, 1.0]]]]
+    torch.testing.assert_close(sensor.normalise(stored), torch.tensor(expected), atol=1e-4, rtol=0)
+
+
 def test_unsigned_and_wide_integers_are_read_exactly():
     high = Sensor("x", "x", ("a",), "m", 1.0, 0.0, 0, (0.0,), (1.0,))
     stored = torch.from_numpy(np.array([[[[65535, 0]]]], np.uint16))

@@ -55,7 +55,7 @@ def sentinel_2(ground: Ground, wanted: Acquisition, folder: Path) -> Json:
     name = f"{platform}_MSIL2A_{start:{SECOND}}_R{one.track:03d}_T{tile}_{one.when + made:{SECOND}}"
     home = stac.home_of(folder, name)
     assets = {}
-    for number, band in enumerate(SENSORS["sentinel-2-l2a"].bands):
+    for number, band in enumerate(SENSORS["sentinel-2-l2a"].default):
         factor = round(band.resolution_m / 10)
         values = blur(seen[number], SENSOR_BLUR_PX) if factor == 1 else block_mean(seen[number], factor)
         noise = rng.standard_normal(values.shape, dtype=np.float32) * np.sqrt(
@@ -197,7 +197,7 @@ def landsat(ground: Ground, wanted: Acquisition, folder: Path) -> Json:
     home = stac.home_of(folder, name)
     assets = {}
     source = {"blue": "B02", "green": "B03", "red": "B04", "nir08": "B8A", "swir16": "B11", "swir22": "B12"}
-    for band in SENSORS["landsat-c2-l2"].bands:
+    for band in SENSORS["landsat-c2-l2"].default:
         fine = seen[optics.BANDS.index(source[band.name])]
         between = (fine[1:, 1:] + fine[1:, :-1] + fine[:-1, 1:] + fine[:-1, :-1]) / 4
         values = block_mean(between, 3)

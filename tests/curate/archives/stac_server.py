@@ -21,8 +21,10 @@ from urllib.parse import parse_qs, urlencode
 import attr
 import shapely
 import uvicorn
+from fastapi import HTTPException
 from stac_fastapi.api.app import StacApi
 from stac_fastapi.api.models import create_get_request_model, create_post_request_model
+from stac_fastapi.extensions.filter import SearchFilterExtension
 from stac_fastapi.extensions.pagination import TokenPaginationExtension
 from stac_fastapi.types.config import ApiSettings
 from stac_fastapi.types.core import BaseCoreClient
@@ -41,6 +43,30 @@ def span(properties: dict[str, Any]) -> tuple[dt.datetime, dt.datetime]:
     return times[0] or FIRST, times[1] or LAST
 
 
+def takes(expression: Any, properties: dict[str, Any]) -> Any:
+    """CQL2, as JSON by its operators, as text by DuckDB, whose conditions are written alike."""
+    if isinstance(expression, str):
+        import duckdb
+
+        names = [name for name in ("eo:cloud_cover",) if name in expression]
+        row = ", ".join(f'?::DOUBLE AS "{name}"' for name in names)
+        values = [properties.get(name) for name in names]
+        found = duckdb.execute(f"SELECT {expression} FROM (SELECT {row})", values).fetchone()
+        return bool(found and found[0])
+    if not isinstance(expression, dict):
+        return expression
+    if "property" in expression:
+        return properties.get(expression["property"])
+    values = [takes(argument, properties) for argument in expression["args"]]
+    if expression["op"] == "isNull":
+        return values[0] is None
+    if expression["op"] == "<=":
+        return None not in values and values[0] <= values[1]
+    if expression["op"] == "or":
+        return any(values)
+    raise HTTPException(400, f"no operator {expression['op']}")
+
+
 @attr.s
 class Memory(BaseCoreClient):
     """Look-up in a list, in the order of ids; a token names the last id of the page before."""
@@ -57,10 +83,15 @@ class Memory(BaseCoreClient):
         when = asked.get("datetime")
         when = str_to_interval(when) if isinstance(when, str) else when
         start, end = when if isinstance(when, tuple) else (when, when)
+        wanted = asked.get("filter", asked.get("filter_expr"))
+        if wanted is not None and os.environ.get("STAC_FILTER") == "refuse":
+            raise HTTPException(400, "no filters today")
         inside = [True] * len(self.items) if box is None else shapely.intersects(self.shapes, box)
         matched = []
         for item, near in zip(self.items, inside, strict=True):
             if not near or (asked.get("collections") and item.get("collection") not in asked["collections"]):
+                continue
+            if wanted is not None and not takes(wanted, item["properties"]):
                 continue
             first, last = span(item["properties"])
             if (end is None or first <= end) and (start is None or last >= start):
@@ -83,7 +114,7 @@ class Memory(BaseCoreClient):
         return {"type": "FeatureCollection", "features": page, "links": links, "numberMatched": len(matched)}
 
     def post_search(self, search_request: Any, **kwargs: Any) -> Any:
-        return self.find(kwargs["request"], search_request.model_dump(mode="json"), post=True)
+        return self.find(kwargs["request"], search_request.model_dump(mode="json", by_alias=True), post=True)
 
     def get_search(self, **kwargs: Any) -> Any:
         return self.find(kwargs.pop("request"), kwargs, post=False)
@@ -204,7 +235,10 @@ async def answer(
 def main() -> None:
     lines = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
     items = sorted((json.loads(line) for line in lines), key=lambda item: item["id"])
-    paging = [TokenPaginationExtension()]
+    paging = [
+        TokenPaginationExtension(),
+        *([SearchFilterExtension()] if os.environ.get("STAC_FILTER") else []),
+    ]
     api = StacApi(
         settings=ApiSettings(),
         client=Memory(items=items, extensions=paging),

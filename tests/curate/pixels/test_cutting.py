@@ -14,7 +14,8 @@ from curate.catalog import shards
 from curate.catalog.files import digest
 from curate.pixels.cutting import Asset, ShardTask, cut, stored
 from curate.recipe import Pixels
-from curate.sensors import SENSORS
+from curate.scenes import Rejected, scene
+from curate.sensors import SENSORS, Band, Flag, Mask, Sensor, Stored, sensor
 
 S2, S1 = SENSORS["sentinel-2-l2a"], SENSORS["sentinel-1-rtc"]
 INFO_S2 = S2.stored_info(("B02", "B05"), "bilinear")
@@ -181,7 +182,139 @@ def test_shards_are_the_same_bytes_again(scenes: Scenes, tmp_path: Path) -> None
 
 def test_stored_values_are_clipped_and_keep_nodata_apart() -> None:
     values = np.array([np.nan, -0.1, 0.0, 0.00004, 0.00016, 0.5, 7.0, np.inf])
-    assert stored(values, INFO_S2, S2).tolist() == [0, 1, 1, 1, 2, 5000, 65535, 65535]
-    decibel = np.array([np.nan, -400.0, -12.345, -12.344, 0.0, 400.0])
-    assert stored(decibel, INFO_S1, S1).tolist() == [-32768, -32767, -1234, -1234, 0, 32767]
+    values = np.stack([values, values])[:, None]
+    assert stored(values, INFO_S2, S2)[0, 0].tolist() == [0, 1, 1, 1, 2, 5000, 65535, 65535]
+    decibel = np.array([[[np.nan, -400.0, -12.345, -12.344, 0.0, 400.0]]])
+    assert stored(decibel, INFO_S1, S1)[0, 0].tolist() == [-32768, -32767, -1234, -1234, 0, 32767]
     assert stored(values, INFO_S2, S2).dtype == np.uint16
+
+
+def test_bands_of_one_sensor_are_stored_by_their_own_scale(scenes: Scenes, tmp_path: Path) -> None:
+    landsat = SENSORS["landsat-c2-l2"]
+    info = landsat.stored_info(("red", "lwir11"), "nearest")
+    assert (info.scales, [band.unit for band in info.bands]) == ((1e-4, 0.01), [None, "K"])
+    kelvin = np.full((240, 240), 300.0) + np.arange(240) / 100
+    numbers = np.rint((kelvin - 149) / 0.00341802).astype(np.uint16)
+    numbers[:, 0] = 0  # DN 0 where neither file nor item says what it means is 149 K
+    qa = np.full((240, 240), 21824, np.uint16)
+    qa[:30, :60] = 22280
+    assets = {
+        "red": Asset(scenes.assets["s2"]["old"]["B02"].href, 1e-4, 0.0, 0, "reflectance"),
+        "lwir11": Asset(write(tmp_path / "st.tif", numbers, 10, None), 0.00341802, 149.0, -1, "K"),
+        "QA_PIXEL": Asset(write(tmp_path / "qa.tif", qa, 10, 1), 1, 0, None, "class"),
+    }
+    places = [(0, 0), (1, 1)]
+    wanted = replace(
+        task(scenes, tmp_path, places),
+        sensors=(info,),
+        scenes={"ls": ("one", "one")},
+        assets={"ls": {"one": assets}},
+        pixels=Pixels(min_valid=0.9, max_cloud=0.6, resampling="nearest"),
+    )
+    entry = cut(wanted)
+    assert entry.rejected == ()
+    batch = shards.open_shard(tmp_path / "shard-x.arrow")
+    assert batch.column("ls_cloud").to_pylist() == [0.5, 0.0]
+    assert batch.column("ls_valid").to_pylist() == pytest.approx([59 / 60, 1.0])
+    pixels = shards.pixels(batch, "ls", 2, PX)
+    assert (pixels[0, 1, :, 0] == 0).all()
+    assert np.abs(pixels[1, 1] * 0.01 - kelvin[60:120, 60:120]).max() <= 0.0068
+    mean = shards.moments(batch, "ls").mean[1]
+    assert mean == pytest.approx(
+        [scenes.surface[60:120, 60:120].mean() / 1e4, kelvin[60:120, 60:120].mean()], abs=0.01
+    )
+
+
+def test_power_below_the_noise_floor_and_missing_power_are_kept_apart(scenes: Scenes, tmp_path: Path) -> None:
+    power = scenes.power.copy()
+    power[0, :5] = (0.0, -1e-4, 1e-9, -32768, np.nan)
+    write(Path(scenes.assets["s1"]["radar"]["VV"].href), power, 10, -32768)
+    cut(task(scenes, tmp_path, [(0, 0)]))
+    pixels = shards.pixels(shards.open_shard(tmp_path / "shard-x.arrow"), "s1", 1, PX)
+    assert pixels[0, 0, 0, :5].tolist() == [-5000, -5000, -5000, -32768, -32768]
+
+
+def test_complex_numbers_are_cut_as_power(scenes: Scenes, tmp_path: Path) -> None:
+    slc = SENSORS["sentinel-1-slc"]
+    phase = np.exp(1j * np.random.default_rng(4).uniform(0, 6.28, scenes.power.shape))
+    z = (4 * np.sqrt(scenes.power) * phase).astype(np.complex64)
+    asset = Asset(write(tmp_path / "slc.tif", z, 10, None), 0.25, 0.0, None, "complex")
+    wanted = replace(
+        task(scenes, tmp_path, [(0, 0)]),
+        sensors=(slc.stored_info(("IW1-VV",), "bilinear"),),
+        scenes={"s1slc": ("a",)},
+        assets={"s1slc": {"a": {"IW1-VV": asset}}},
+    )
+    assert cut(wanted).rejected == ()
+    pixels = shards.pixels(shards.open_shard(tmp_path / "shard-x.arrow"), "s1slc", 1, PX)
+    assert np.abs(pixels[0, 0] - 1000 * np.log10(scenes.power[:PX, :PX].astype(float))).max() <= 0.51
+    silent = replace(wanted, assets={"s1slc": {"a": {"IW1-VV": replace(asset, unit="power")}}})
+    assert [why for _, why, _ in cut(silent).rejected] == ["s1slc: scene unreadable"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "reason"),
+    [("power", None), ("dB", "s1: implausible backscatter"), ("amplitude", None)],
+)
+def test_a_wrong_unit_is_found_out_where_numbers_cannot_be_true(
+    unit: str, reason: str | None, scenes: Scenes, tmp_path: Path
+) -> None:
+    scenes.assets["s1"]["radar"]["VV"] = replace(scenes.assets["s1"]["radar"]["VV"], unit=unit)
+    entry = cut(task(scenes, tmp_path, [(0, 0)]))
+    assert [why for _, why, _ in entry.rejected] == ([] if reason is None else [reason])
+
+
+def test_a_block_of_zeros_in_a_radar_scene_costs_its_chips(scenes: Scenes, tmp_path: Path) -> None:
+    power = scenes.power.copy()
+    power[:70, :70] = 0
+    write(Path(scenes.assets["s1"]["radar"]["VV"].href), power, 10, -32768)
+    entry = cut(task(scenes, tmp_path, [(0, 0), (0, 1), (1, 1), (3, 2)]))
+    lost = {key: why for key, why, _ in entry.rejected}
+    assert lost["chip00@k"] == "s1: constant backscatter" and "chip32@k" not in lost
+    assert lost.get("chip01@k") == "s1: constant backscatter"
+
+
+def test_a_new_sensor_is_one_entry(scenes: Scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = Sensor(
+        name="new-l2",
+        prefix="new",
+        kind="optical",
+        bands=(
+            Band("N1", ("n1",), 20, 700.0),
+            Band("N2", ("n2",), 20, 900.0, unit="K", stored=Stored("uint16", 0.1, 0, "K")),
+        ),
+        stored=Stored("uint16", 1e-4, 0, "reflectance"),
+        source_scale=2e-4,
+        source_unit="reflectance",
+        source_nodata=0,
+        mask=Mask(Band("Q", ("q",), 20), cloud=(Flag((1,), 4, 1),)),
+    )
+    monkeypatch.setitem(SENSORS, new.name, new)
+    one = scenes.assets["s2"]["old"]
+    thing = {
+        "id": "a",
+        "geometry": {"type": "Polygon", "coordinates": [[[15, 44], [16, 44], [16, 45], [15, 44]]]},
+        "properties": {"datetime": "2020-01-01T00:00:00Z"},
+        "assets": {
+            "n1": {"href": one["B05"].href},
+            "n2": {"href": one["B05"].href, "raster:scale": 0.05},
+            "q": {"href": one["SCL"].href},
+        },
+    }
+    found = scene(thing, "/x/item.json", sensor("new-l2"), ("N1", "N2"))
+    assert not isinstance(found, Rejected)
+    assets = {asset.pop("band"): Asset(**asset) for asset in found["assets"]}
+    wanted = replace(
+        task(scenes, tmp_path, [(0, 0), (1, 1)]),
+        sensors=(new.stored_info(("N1", "N2"), "nearest"),),
+        scenes={"new": ("a", "a")},
+        assets={"new": {"a": assets}},
+        pixels=Pixels(resampling="nearest"),
+    )
+    assert cut(wanted).rejected == ()
+    batch = shards.open_shard(tmp_path / "shard-x.arrow")
+    pixels = shards.pixels(batch, "new", 2, PX)
+    first = scenes.coarse[:30, :30].repeat(2, 0).repeat(2, 1).astype(float)
+    assert np.array_equal(pixels[0, 0], 2 * first)
+    assert np.abs(pixels[0, 1] - first / 2).max() <= 0.5
+    assert batch.column("new_cloud").to_pylist() == [0.0, 0.0]

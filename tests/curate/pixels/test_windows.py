@@ -287,3 +287,52 @@ def test_real_bands_of_three_resolutions_against_plain_reads(real_data: Path) ->
         np.abs(read_band(str(folder / "B05.tif"), 0, chips, "bilinear")[0] - coarse[30:90, 30:90]).max()
         <= 0.5
     )
+
+
+def complex_noise(seed: int, height: int, width: int) -> np.ndarray:
+    parts = np.random.default_rng(seed).normal(0, 0.3, (2, height, width))
+    return (parts[0] + 1j * parts[1]).astype(np.complex64)
+
+
+def test_complex_numbers_are_read_as_power(tmp_path: Path) -> None:
+    values = complex_noise(5, 300, 300)
+    values[7, 9] = 0
+    path = write(tmp_path / "slc.tif", values, 10)
+    chips = grid([0, 1], [1, 0])
+    expected = np.abs(cut(values, chips).astype(np.complex128)) ** 2
+    expected[expected == 0] = np.nan
+    found = read_band(path, 0, chips, "bilinear", power=True)
+    assert np.allclose(found, expected, rtol=1e-12, equal_nan=True)
+
+
+def test_power_is_averaged_not_the_complex_numbers(tmp_path: Path) -> None:
+    """Phases are random: the mean of the numbers themselves would tend to nothing."""
+    values = complex_noise(6, 600, 600)
+    path = write(tmp_path / "slc.tif", values, 5, nodata=None)
+    found = read_band(path, None, grid([0], [0]), "bilinear", power=True)
+    power = np.abs(values[:240, :240].astype(np.complex128)) ** 2
+    assert np.allclose(found[0], power.reshape(120, 2, 120, 2).mean((1, 3)))
+
+
+def test_power_in_another_zone(tmp_path: Path) -> None:
+    power = np.full((400, 400), 0.04) + np.linspace(0, 0.04, 400)[:, None]
+    path = write(tmp_path / "slc.tif", np.sqrt(power).astype(np.complex64) * 1j, 10, nodata=None)
+    x, y = Transformer.from_crs(32633, 32634, always_xy=True).transform(LEFT + 2000, TOP - 2000)
+    chips = ChipGrid(32634, 60, 10.0, np.array([x - 300]), np.array([y + 300]))
+    found = read_band(path, None, chips, "bilinear", power=True)
+    assert np.nanmean(found) == pytest.approx(0.06, abs=0.001) and not np.isnan(found).any()
+
+
+def test_a_chip_beyond_a_complex_band_has_no_data(tmp_path: Path) -> None:
+    path = write(tmp_path / "slc.tif", complex_noise(7, 130, 130), 10, nodata=None)
+    found = read_band(path, None, grid([0, 5], [0, 5]), "bilinear", power=True)
+    assert not np.isnan(found[0]).any() and np.isnan(found[1]).all()
+
+
+def test_complex_numbers_that_nobody_announced_are_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "slc.tif", complex_noise(8, 130, 130), 10)
+    with pytest.raises(InputError, match="complex"):
+        read_band(path, None, grid([0], [0]), "bilinear")
+    real = write(tmp_path / "real.tif", noise(8, 130, 130), 10)
+    with pytest.raises(InputError, match="not complex"):
+        read_band(real, None, grid([0], [0]), "bilinear", power=True)

@@ -17,6 +17,7 @@ from curate.sampling import draw
 
 ALL = (1 << 64) - 1
 QUARTERS = {"representative": 4, "balanced": 3, "diverse": 2, "equal": 0}
+COLUMN = {"climate": "koppen_symbol", "landcover": "cover", "dominant": "dominant"}
 Row = dict[str, Any]
 
 
@@ -65,6 +66,7 @@ def strata(rows: list[Row], presence: float, least: int) -> None:
     for row in rows:
         small = count[row["koppen_symbol"], row["set"]] < least
         row["cover"] = f"{row['lc_dominant']}+other" if small else row["set"]
+        row["dominant"] = str(row["lc_dominant"])
 
 
 def seated(rows: list[Row], levels: list[tuple[str, int]], path: int, seed: int) -> list[Row]:
@@ -97,13 +99,15 @@ def oracle(rows: list[Row], sampling: Sampling, split: dict[str, str]) -> list[R
     shares = {s: max(1, math.floor(Fraction(16 * c, len(rows)) + Fraction(1, 2))) for s, c in counts.items()}
     for row in rows:
         row["priority"] = priority(row, shares, sampling.seed)
-    quarters = QUARTERS[sampling.allocation]
-    levels = [("split", 4), ("koppen_symbol", quarters), ("cover", quarters)]
+    quarters = {
+        name: round(4 * sampling.alpha.get(name, QUARTERS[sampling.allocation] / 4)) for name in COLUMN
+    }
+    levels = [("split", 4), *((COLUMN[name], quarters[name]) for name in sampling.levels)]
     return seated(rows, levels, 0, hashed("tree", sampling.seed))
 
 
 @pytest.mark.parametrize("allocation", list(QUARTERS))
-@pytest.mark.parametrize("rows, seed, least", [(700, 0, 1), (1500, 1, 20), (5000, 2, 5)])
+@pytest.mark.parametrize("rows, seed, least", [(700, 0, 1), (1500, 1, 20), (10_000, 2, 5)])
 def test_the_draw_is_as_defined(
     make_pool: Callable[..., pa.Table], allocation: Any, rows: int, seed: int, least: int
 ) -> None:
@@ -123,3 +127,24 @@ def test_the_draw_is_as_defined(
             assert chips[part.rows[k]] == row["chip_id"]
             assert part.stratum[k] == f"{leaf[1]} · {leaf[2]}" and part.split[k] == leaf[0]
             assert part.weight[k] == size[leaf] / quota[leaf]
+
+
+@pytest.mark.parametrize(
+    "levels, alpha",
+    [
+        (["dominant", "climate"], {"dominant": 1.0, "climate": 0.25}),
+        (["climate", "dominant", "landcover"], {"landcover": 0.0}),
+        (["landcover"], {}),
+    ],
+)
+def test_the_draw_is_as_defined_for_other_levels_and_exponents(
+    make_pool: Callable[..., pa.Table], levels: list[str], alpha: dict[str, float]
+) -> None:
+    pool = make_pool(2000, seed=7)
+    sampling = Sampling.model_validate({"levels": levels, "alpha": alpha, "min_stratum": 1})
+    whole = draw(pool, sampling, 2000)
+    chips = pool["chip_id"].to_pylist()
+    split = {chips[row]: name for row, name in zip(whole.rows.tolist(), whole.split.tolist(), strict=True)}
+    expected = [row["chip_id"] for row in oracle(pool.to_pylist(), sampling, split)]
+    assert [chips[row] for row in whole.rows.tolist()] == expected
+    assert [chips[row] for row in draw(pool, sampling, 333).rows.tolist()] == expected[:333]

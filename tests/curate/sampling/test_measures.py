@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from curate.sampling import effective_number, measure
+from curate.sampling.measures import ENTROPY, Yardstick, reach_km
 
 
 @pytest.fixture
@@ -81,3 +82,52 @@ def test_two_places_at_one_point_are_neighbours(make_rows: Callable[..., pa.Tabl
     twins = eight.set_column(eight.column_names.index("place"), "place", place)
     found = measure(twins, np.array([0, 1]))
     assert found.adjacent == 1 and found.colocated == 0
+
+
+def test_spread_in_climate_cover_and_space_by_hand(eight: pa.Table) -> None:
+    found = measure(eight, np.array([0, 2, 6]))
+    assert found.climate_cover == pytest.approx(effective_number([2, 1]))
+    assert found.kl_uniform == pytest.approx(math.log(2) - math.log(effective_number([2, 1])))
+    assert found.nearest_km == pytest.approx(1.112, abs=1e-3)  # a–b, b–a, f–b: the median is 0.01°
+    assert found.cells == pytest.approx(effective_number([2, 1]))
+
+
+def test_near_duplicates_agree_in_climate_and_to_half_a_percent(
+    make_rows: Callable[[dict[str, Any]], pa.Table],
+) -> None:
+    tree = np.array([0.8, 0.801, 0.81, 0.8, 0.8])
+    pool = make_rows(
+        {
+            "chip_id": list("abcde"),
+            "place": list("abcde"),
+            "lon": np.arange(5.0),
+            "lat": np.zeros(5),
+            "season": ["winter"] * 5,
+            "koppen": [1, 1, 1, 15, 1],
+            "lc_dominant": [10] * 5,
+            "lc": {10: tree, 40: 1 - tree},
+        }
+    )
+    assert measure(pool, np.array([0, 1, 2, 3])).repeated == pytest.approx(2 / 4)
+    assert measure(pool, np.array([0, 2, 3])).repeated == 0
+    assert measure(pool, np.arange(5)).repeated == pytest.approx(3 / 5)
+
+
+def test_spectral_entropy_where_the_pool_has_it(eight: pa.Table) -> None:
+    assert math.isnan(measure(eight, np.array([0, 1])).entropy)
+    values = [1.0, 3.0, None, 5.0, 0.0, 0.0, 0.0, 0.0]
+    known = eight.append_column(ENTROPY, pa.array(values, pa.float32()))
+    found = measure(known, np.array([0, 1, 2, 3]))
+    assert found.entropy == pytest.approx(3)
+    assert found.entropy_spread == pytest.approx(math.sqrt(8 / 3))
+
+
+def test_weights_of_ones_own_decide_the_effective_size(eight: pa.Table) -> None:
+    yardstick = Yardstick(eight)
+    assert yardstick.measure(np.array([0, 6]), np.array([1.0, 3.0])).ess == pytest.approx(0.8)
+
+
+def test_neighbours_lie_within_the_reach_of_a_chip(eight: pa.Table) -> None:
+    rows = np.array([0, 2])
+    assert Yardstick(eight, adjacent_km=reach_km(1200)).measure(rows).adjacent == 1
+    assert Yardstick(eight, adjacent_km=reach_km(240)).measure(rows).adjacent == 0

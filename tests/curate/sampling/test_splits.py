@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from curate.catalog.schema import SPLITS
 from curate.recipe import Splits
 from curate.sampling.sphere import EqualAreaTable, kilometres, unit_vectors
-from curate.sampling.splits import TEST, TRAIN, VAL, Assignment, _shares, assign
+from curate.sampling.splits import TEST, TRAIN, VAL, Assignment, _shares, assign, least_km
 
 
 def scatter(places: int = 3000, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -33,7 +34,9 @@ def test_splits_lie_a_buffer_apart_and_no_row_is_left_out_without_need(buffer_km
     to_train = distance_km(points, np.concatenate([val, test]), train)
     assert to_train.min() >= buffer_km
     assert distance_km(points, val, test).min() >= buffer_km
-    assert found.least_km == pytest.approx(to_train.min(), rel=1e-6)
+    kept = ~found.buffer
+    least = least_km(lon[kept], lat[kept], np.array(SPLITS)[found.split[kept]])
+    assert least == pytest.approx(to_train.min(), rel=1e-6)
     assert not found.buffer[found.split == TRAIN].any()
     dropped = np.flatnonzero(found.buffer)
     if len(dropped):
@@ -76,13 +79,15 @@ def test_shares_of_blocks() -> None:
 def test_without_evaluation_all_is_training() -> None:
     lon, lat, main = scatter(200)
     found = assign(lon, lat, main, Splits(val=0, test=0), 0)
-    assert (found.split == TRAIN).all() and not found.buffer.any() and found.least_km is None
+    assert (found.split == TRAIN).all() and not found.buffer.any()
+    assert least_km(lon, lat, np.array(SPLITS)[found.split]) is None
 
 
 def test_all_may_be_evaluation() -> None:
     lon, lat, main = scatter(400)
     found = assign(lon, lat, main, Splits(val=0, test=1), 0)
-    assert (found.split == TEST).all() and found.least_km is None
+    assert (found.split == TEST).all()
+    assert least_km(lon, lat, np.array(SPLITS)[found.split]) is None
 
 
 def test_the_order_of_rows_does_not_matter() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import json
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,15 @@ import pytest
 import shapely
 
 from curate.catalog.errors import InputError
+from curate.catalog.schema import SEASONS
 from curate.grid import Grid
-from curate.pairing import SAME_COVERAGE, Cells, Scenes, candidate_cells, match, pair, seasons
+from curate.pairing import Cells, Scenes, candidate_cells, pair
+from curate.pairing.choice import SAME_COVERAGE
+from curate.pairing.places import meet
+from curate.pairing.times import partners_in_time, seasons
 from curate.recipe import Recipe
 from curate.scenes import table
+from curate.sensors import sensor
 
 GRID = Grid(10)
 S2, S1, DEM = "sentinel-2-l2a", "sentinel-1-rtc", "cop-dem-glo-30"
@@ -51,13 +57,18 @@ def cells_of(box: tuple[float, float, float, float]) -> Cells:
 
 def recipe(**options: Any) -> Recipe:
     return Recipe().with_options(
-        {"pairing.per_season": 0, **{k.replace("__", "."): v for k, v in options.items()}}
+        {
+            "pairing.per_season": 0,
+            "pairing.policy": "nearest",
+            "pairing.max_cloud_percent": 60,
+            **{k.replace("__", "."): v for k, v in options.items()},
+        }
     )
 
 
 def run(cells: Cells, rows: list[dict[str, Any]], chosen: Recipe) -> tuple[pa.Table, int, dict[str, int]]:
     scenes = table(rows)
-    return pair(cells, {name: Scenes.of(scenes, name) for name in chosen.sensors.all}, chosen)
+    return pair(cells, {name: Scenes.of(scenes, sensor(name)) for name in chosen.sensor_names}, chosen)
 
 
 def random_scenes(seed: int) -> tuple[Cells, list[dict[str, Any]]]:
@@ -91,7 +102,7 @@ def oracle(cells: Cells, rows: list[dict[str, Any]], chosen: Recipe) -> tuple[se
     shapes = {row["id"]: shapely.from_wkb(row["geometry"]) for row in rows}
     for name, cell in zip(names, cells.polygons, strict=True):
         for anchor in (row for row in rows if row["sensor"] == S2):
-            if not shapes[anchor["id"]].intersects(cell):
+            if not (shapes[anchor["id"]] & cell).area:
                 continue
             came_in += 1
             if (anchor["cloud_cover"] or 0) > chosen.pairing.max_cloud_percent:
@@ -135,7 +146,7 @@ def test_the_order_of_scenes_changes_nothing(seed: int) -> None:
     scenes = table(rows)
     for turn in range(3):
         shuffled = scenes.take(np.random.default_rng(turn).permutation(scenes.num_rows))
-        again = pair(cells, {name: Scenes.of(shuffled, name) for name in (S2, S1)}, recipe())
+        again = pair(cells, {name: Scenes.of(shuffled, sensor(name)) for name in (S2, S1)}, recipe())
         assert again[0].equals(first[0])
         assert again[1:] == first[1:]
 
@@ -248,15 +259,16 @@ def test_pairs_across_the_antimeridian(lon: tuple[float, float]) -> None:
 
 
 def test_candidate_cells_are_those_of_the_area_that_a_footprint_meets() -> None:
-    anchors = Scenes.of(table([scene("a", S2, START, shapely.box(10, 45, 11, 46))]), S2)
+    anchors = table([scene("a", S2, START, shapely.box(10, 45, 11, 46))])
     area = shapely.box(10.5, 45.5, 20, 50)
     cells = candidate_cells(GRID, area, anchors)
     every = cells_of((9, 44, 21, 51))
     wanted = shapely.intersects(every.polygons, shapely.box(10.5, 45.5, 11, 46))
     names = set(GRID.names(cells.row, cells.col))
-    assert names == set(GRID.names(every.row, every.col)[wanted])
-    assert len(candidate_cells(GRID, area, Scenes.of(table([]), S2))) == 0
-    assert len(match(cells, Scenes.of(table([]), S2)).cell) == 0
+    assert names >= set(GRID.names(every.row, every.col)[wanted])
+    assert shapely.intersects(area, cells.polygons).all()
+    assert len(candidate_cells(GRID, area, table([]))) == 0
+    assert len(meet(cells, cells.reach(1200), Scenes.of(table([]), sensor(S2)))) == 0
 
 
 @pytest.mark.parametrize(
@@ -272,54 +284,76 @@ def test_candidate_cells_are_those_of_the_area_that_a_footprint_meets() -> None:
 )
 def test_seasons(date: str, north: str, south: str) -> None:
     hours = np.array([np.datetime64(date, "s").astype(float) / 3600])
-    assert seasons(hours, np.array([50.0]))[0] == north
-    assert seasons(hours, np.array([-50.0]))[0] == south
-    assert seasons(hours, np.array([0.0]))[0] == north
+    assert [SEASONS[i] for i in seasons(hours.repeat(3), np.array([50.0, -50.0, 0.0]))] == [
+        north,
+        south,
+        north,
+    ]
 
 
 @pytest.mark.real
-def test_every_real_pair_is_found_once(real_data: Path) -> None:
-    """Pairs of the archive's own list, whose scenes are usable, against pairs by cell."""
+def test_every_real_pair_is_found_and_none_twice(real_data: Path) -> None:
+    """Usable scenes of the archive against a count by loops over the items' own JSON, and the archive's own list."""
     from curate.archives import open_archive
-    from curate.sensors import SENSORS
 
-    with (real_data / "archive" / "pairs_within_3_days.csv").open() as file:
-        listed = list(csv.DictReader(file))
-    archive = open_archive(str(real_data / "archive"))
+    archive, partner = open_archive(str(real_data / "archive")), "sentinel-1-grd"
     world = shapely.box(-180, -90, 180, 90)
-    rows: list[dict[str, Any]] = []
-    for name, bands in ((S2, ("B04",)), (S1, ("VV",)), ("sentinel-1-grd", ("VV",))):
-        rows += archive.search(world, Recipe().period, SENSORS[name], bands).scenes
-    usable = Counter(row["id"] for row in rows)
-    by_anchor: dict[str, dict[str, set[str]]] = {S1: defaultdict(set), "sentinel-1-grd": defaultdict(set)}
-    sensor_of = {row["id"]: row["sensor"] for row in rows}
-    for line in listed:
-        s1, s2 = line["s1_item"], line["s2_item"]
-        if line["s2_collection"] == S2 and usable[s1] and usable[s2]:
-            by_anchor[sensor_of[s1]][s2].add(s1)
-    assert sum(map(len, by_anchor.values())) > 20
-    for partner, expected in by_anchor.items():
-        if not expected:
-            continue
-        chosen = recipe(sensors__partners=[partner], pairing__max_cloud_percent=100, chips__size_px=16)
-        scenes = table(rows)
-        anchors = Scenes.of(scenes, S2)
-        cells = candidate_cells(GRID, world, anchors)
-        pairs, came_in, rejected = pair(cells, {n: Scenes.of(scenes, n) for n in chosen.sensors.all}, chosen)
-        assert came_in == pairs.num_rows + sum(rejected.values())
-        found = list(zip(pairs["cell"].to_pylist(), pairs["s2_id"].to_pylist(), strict=True))
-        assert len(found) == len(set(found)), "an acquisition is paired twice in a cell"
-        partners = defaultdict(set)
-        for s2, s1 in zip(pairs["s2_id"].to_pylist(), pairs["s1_id"].to_pylist(), strict=True):
-            partners[s2].add(s1)
-        assert set(expected) <= set(partners)
-        for s2, s1s in partners.items():
-            if s2 in expected:  # which of several partners is the nearest's business
-                assert s1s <= expected[s2]
+    found = {S2: archive.search(world, Recipe().period, sensor(S2), ("B11",)).scenes}
+    found[partner] = archive.search(world, Recipe().period, sensor(partner), ("VV",)).scenes
+    scenes = {name: Scenes.of(rows, sensor(name)) for name, rows in found.items()}
+    cells = candidate_cells(GRID, world, found[S2])
+    reach = cells.reach(240)
+    first, second = (meet(cells, reach, scenes[name]) for name in (S2, partner))
+    i, j = partners_in_time(scenes[S2], first, scenes[partner], second, 72.0)
+    both = _names(scenes[S2], first.scene[i]), _names(scenes[partner], second.scene[j])
+    candidates = Counter(zip(GRID.names(cells.row, cells.col)[first.cell[i]], *both, strict=True))
+    assert set(candidates.values()) == {1}, "a pair is found twice"
+
+    items = _items(real_data / "archive", {*found[S2]["id"].to_pylist(), *found[partner]["id"].to_pylist()})
+    expected = set()
+    for s2 in found[S2]["id"].to_pylist():
+        for s1 in found[partner]["id"].to_pylist():
+            apart = abs(_when(items[s2]) - _when(items[s1]))
+            if apart <= dt.timedelta(hours=72) and _shape(items[s2]).intersects(_shape(items[s1])):
+                expected.add((s2, s1))
+    assert {(s2, s1) for _, s2, s1 in candidates} >= expected
+    with (real_data / "archive" / "pairs_within_3_days.csv").open() as file:
+        listed = {(line["s2_item"], line["s1_item"]) for line in csv.DictReader(file)}
+    usable = {(s2, s1) for s2, s1 in listed if s2 in items and s1 in items and items[s2]["collection"] == S2}
+    usable = {(s2, s1) for s2, s1 in usable if items[s1]["collection"] == partner}
+    assert usable == expected and len(expected) == 82  # of 83: one has an L1C scene as its anchor
+
+    chosen = recipe(sensors__partners=[partner], pairing__max_cloud_percent=100, chips__size_px=24)
+    pairs, came_in, rejected = pair(cells, scenes, chosen)
+    assert came_in == pairs.num_rows + sum(rejected.values())
+    rows = pairs.to_pylist()
+    assert len({(row["cell"], row["s2_id"]) for row in rows}) == len(rows)
+    assert {row["s2_id"] for row in rows} == {s2 for s2, _ in expected}
+    for row in rows:
+        s2, s1 = items[row["s2_id"]], items[row["s1_id"]]
+        assert row["s1_dt_hours"] == pytest.approx((_when(s1) - _when(s2)).total_seconds() / 3600, abs=1e-5)
+        assert row["s1_relative_orbit"] == s1["properties"].get("sat:relative_orbit")
+        assert row["s1_orbit_state"] == s1["properties"].get("sat:orbit_state")
+        assert (row["cell"], row["s2_id"], row["s1_id"]) in candidates
+
+
+def _names(scenes: Scenes, rows: np.ndarray) -> list[str]:
+    return [str(name) for name in scenes.table["id"].to_numpy()[rows]]
+
+
+def _items(folder: Path, ids: set[str]) -> dict[str, dict[str, Any]]:
+    documents = (json.loads(path.read_text()) for path in folder.rglob("*.json"))
+    return {item["id"]: item for item in documents if item.get("type") == "Feature" and item["id"] in ids}
+
+
+def _when(item: dict[str, Any]) -> dt.datetime:
+    return dt.datetime.fromisoformat(item["properties"]["datetime"])
+
+
+def _shape(item: dict[str, Any]) -> shapely.Geometry:
+    return shapely.from_geojson(json.dumps(item["geometry"]))
 
 
 def test_an_unknown_sensor_is_said_to_be_unknown() -> None:
-    from curate.sensors import sensor
-
     with pytest.raises(InputError, match="no sensor 'sentinel-9'"):
         sensor("sentinel-9")
