@@ -14,6 +14,7 @@ from torch import nn
 
 from train.checkpoint import restore, save_checkpoint
 from train.data import Chips, DataConfig
+from train.evaluate.routing import routing_scales
 from train.journal import NAMES, Journal
 from train.loader import Loader, in_order, prefetched
 from train.models import CSMoE
@@ -61,6 +62,8 @@ def train(
     def save() -> None:
         journal.flush(step - 1, config.lr_at(step - 1))  # reads what is pending: no broken state is saved
         save_checkpoint(folder, step, model, optimiser, {"journal": journal.to_json(), **about})
+        if scales := routing_scales(model):
+            journal.write("routing_scale", step=step, layers=scales)
 
     model.train()
     ahead = closing(prefetched(loader.batches(step, config.steps)))

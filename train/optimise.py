@@ -26,6 +26,7 @@ class TrainConfig:
     warmup: float = 0.1  # share of the steps over which the rate rises from 0
     final_lr: float = 0.01  # share of the peak at the end of the cosine
     scale_lr: float = 1.0  # multiplier of the rate for the routing scales
+    scale_decay: float = 0.0  # weight decay of the routing scales
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float = 1.0  # largest norm of the gradient
@@ -60,18 +61,20 @@ def optimiser_for(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW over three groups: matrices, which decay; routing scales; all else, which does not decay.
 
     Matrices are the weights of linear layers and experts. Norms, biases, class and mask tokens and the slots'
-    Phi are not decayed: pulling them to zero means nothing. Nor are routing scales: routing would go uniform.
+    Phi are not decayed: pulling them to zero means nothing. Routing scales have a decay of their own, by default
+    none: it would make routing uniform. (The paper's authors decay them by 0.03.)
     """
     groups: dict[str, list[nn.Parameter]] = {"matrices": [], "scales": [], "rest": []}
     for name, parameter in model.named_parameters():
         last = name.rsplit(".", 1)[-1]
         matrix = last == "weight" and parameter.ndim >= 2
         groups["matrices" if matrix else "scales" if last == "scale" else "rest"].append(parameter)
+    decays = {"matrices": config.weight_decay, "scales": config.scale_decay, "rest": 0.0}
     return torch.optim.AdamW(
         [
             {
                 "params": parameters,
-                "weight_decay": config.weight_decay if name == "matrices" else 0.0,
+                "weight_decay": decays[name],
                 "lr_share": config.scale_lr if name == "scales" else 1.0,
             }
             for name, parameters in groups.items()

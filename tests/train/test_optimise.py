@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -39,6 +40,14 @@ def test_routing_scales_learn_at_their_own_rate(small_config):
     rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
     for name, parameter in model.named_parameters():
         assert rates[id(parameter)] == (5.0 if name.endswith(".scale") else 0.5)
+
+
+def test_routing_scales_decay_at_their_own_rate(small_config):
+    model = CSMoE(small_config)
+    optimiser = optimiser_for(model, replace(CONFIG, scale_decay=0.03))
+    decays = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
+    found = {decays[id(p)] for name, p in model.named_parameters() if name.endswith(".scale")}
+    assert found == {0.03}
 
 
 def test_masks_of_a_step_do_not_depend_on_what_came_before():

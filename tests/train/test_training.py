@@ -155,6 +155,16 @@ def test_the_log_holds_every_loss(run, tmp_path):
     assert [line["step"] for line in lines(tmp_path, "val")] == [3, 6, 9]
 
 
+def test_the_log_holds_every_layers_routing_scale(run, tmp_path):
+    model, _, _ = run(tmp_path)
+    written = lines(tmp_path, "routing_scale")
+    assert [line["step"] for line in written] == [3, 6, 9]
+    scales = {name: p.item() for name, p in model.named_parameters() if name.endswith(".scale")}
+    last = {f"{name}.scale": value for name, value in written[-1]["layers"].items()}
+    assert last == pytest.approx(scales)
+    assert len(last) == 3
+
+
 def test_training_lowers_the_loss(run, tmp_path):
     _, _, journal = run(tmp_path, replace(CONFIG, steps=60, lr=3e-3, save_every=100))
     assert sum(journal.last) < 0.9 * sum(journal.first)

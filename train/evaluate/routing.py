@@ -17,6 +17,12 @@ from train.models import CSMoE
 COLLAPSED = 1.5  # effective slots a token: below this a token is answered by one slot
 
 
+def routing_scales(model: nn.Module) -> dict[str, float]:
+    """The scale g of each Soft MoE, by name; waits for the device."""
+    layers = {name: layer.scale for name, layer in model.named_modules() if isinstance(layer, SoftMoE)}
+    return dict(zip(layers, torch.stack([*layers.values()]).tolist(), strict=True)) if layers else {}
+
+
 @torch.inference_mode()
 def routing(model: CSMoE, chips: Chips, batch_size: int = 64) -> dict[str, dict[str, float]]:
     """Of each Soft MoE, by name: scale g, effective tokens per slot and slots per token, on whole chips."""

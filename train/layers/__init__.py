@@ -1,6 +1,7 @@
 """The parts that models are built from; argument names follow timm."""
 
-from train.layers.attention import Attention, Block, Mlp
+from train.layers.attention import Attention, Block, Blocks, Mlp, take_tokens
+from train.layers.linear import Linear, linear
 from train.layers.patches import PatchEmbed, patch_grid, patch_targets, take_patches
 from train.layers.positions import sincos_positions
 from train.layers.soft_moe import SoftMoE
@@ -8,11 +9,15 @@ from train.layers.soft_moe import SoftMoE
 __all__ = [
     "Attention",
     "Block",
+    "Blocks",
+    "Linear",
     "Mlp",
     "PatchEmbed",
     "SoftMoE",
+    "linear",
     "patch_grid",
     "patch_targets",
     "sincos_positions",
     "take_patches",
+    "take_tokens",
 ]

@@ -1,17 +1,20 @@
-"""The pre-norm transformer block."""
+"""The pre-norm transformer block, and a stack of it."""
 
 from __future__ import annotations
 
+from typing import cast
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from train.layers.linear import affine, linear
 
 
-def linear(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer with Xavier-uniform weight and zero bias (MAE, section A.1)."""
-    layer = nn.Linear(inputs, outputs)
-    nn.init.xavier_uniform_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
+def take_tokens(x: Tensor, index: Tensor) -> Tensor:
+    """Tokens [B, L, d] at *index* [B, K]: [B, K, d]."""
+    return x.gather(1, index[:, :, None].expand(-1, -1, x.shape[2]))
 
 
 class Attention(nn.Module):
@@ -25,12 +28,21 @@ class Attention(nn.Module):
         self.qkv = linear(dim, 3 * dim)
         self.proj = linear(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """[B, L, D] to the same, or to the tokens *rows* [B, R] alone: [B, R, D]."""
         batch, length, dim = x.shape
-        qkv = self.qkv(x).reshape(batch, length, 3, self.num_heads, dim // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, L, D/heads]
-        y = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = self.proj(y.transpose(1, 2).reshape(batch, length, dim))
+        heads, width = self.num_heads, dim // self.num_heads
+        if rows is None:
+            qkv = self.qkv(x).reshape(batch, length, 3, heads, width)
+            q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, L, D/heads]
+        else:
+            w, b = self.qkv.weight, self.qkv.bias
+            asked = affine(take_tokens(x, rows), w[:dim], b[:dim])  # [B, R, D]
+            q = asked.reshape(batch, -1, heads, width).transpose(1, 2)  # [B, heads, R, D/heads]
+            kv = affine(x, w[dim:], b[dim:]).reshape(batch, length, 2, heads, width)
+            k, v = kv.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, L, D/heads]
+        y = F.scaled_dot_product_attention(q, k, v)  # [B, heads, L or R, D/heads]
+        out: Tensor = self.proj(y.transpose(1, 2).reshape(batch, -1, dim))
         return out
 
 
@@ -61,7 +73,32 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps)
         self.mlp = mlp
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x))
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """[B, L, D] to the same, or to the tokens *rows* [B, R] alone, which all L still inform.
+
+        A `SoftMoE` mixes tokens, so *rows* is for a block with a dense `Mlp`.
+        """
+        mixed = self.attn(self.norm1(x), rows)
+        x = (x if rows is None else take_tokens(x, rows)) + mixed
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
+
+
+class Blocks(nn.Sequential):
+    """Blocks one after the other.
+
+    With `checkpointing` a training step keeps only what lies between blocks and computes the rest again in the
+    backward pass: less memory for a third more forward FLOPs, and the same gradients.
+    """
+
+    checkpointing = False
+
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """[B, L, D] to the same; with *rows* [B, R] the last block yields these tokens alone, [B, R, D]."""
+        for i, block in enumerate(self):
+            asked = rows if i == len(self) - 1 else None
+            if self.checkpointing and torch.is_grad_enabled():
+                x = cast(Tensor, checkpoint(block, x, asked, use_reentrant=False, preserve_rng_state=False))
+            else:
+                x = block(x, asked)
+        return x if len(self) or rows is None else take_tokens(x, rows)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from train.layers.linear import Linear
+
 
 def patch_grid(images: Tensor, patch: int) -> Tensor:
     """A view of images [B, c, H, W] as a raster of patches: [B, H/p, W/p, c, p, p].
@@ -43,7 +45,7 @@ class PatchEmbed(nn.Module):
     def __init__(self, channels: int, patch: int, dim: int) -> None:
         super().__init__()
         self.patch = patch
-        self.proj = nn.Linear(channels * patch * patch, dim)
+        self.proj = Linear(channels * patch * patch, dim)
         nn.init.xavier_uniform_(self.proj.weight)
 
     def forward(self, patches: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 MASKINGS = ("random", "identical", "disjoint")
+RECONSTRUCTIONS = ("disjoint", "identical", "target")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,21 @@ class Mask:
     def hidden(self) -> Tensor:
         """True where a raster position is hidden: [B, N]."""
         return self.restore >= self.visible.shape[1]
+
+
+def rebuilt(reconstruction: str, source: Mask, target: Mask) -> Tensor:
+    """Raster positions [B, R] at which the target is rebuilt from another sensor's visible tokens.
+
+    The source's tokens always stand where they were seen. What is asked of the decoder is, with
+
+    - `disjoint`: the target where the source was hidden, which is what all published configurations train;
+    - `identical`: the target where the source was visible, a translation of what was seen;
+    - `target`: the target where the target itself was hidden.
+
+    Where masks are disjoint over two sensors the last two are the same. (The published code moves the source's tokens
+    to the target's visible positions in some of these cases, and stops with an error in others.)
+    """
+    return {"disjoint": source.masked, "identical": source.visible, "target": target.masked}[reconstruction]
 
 
 def draw_masks(

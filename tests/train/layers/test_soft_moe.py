@@ -80,13 +80,33 @@ def test_identity_routing_is_the_dense_mlp():
     dim = 8
     dense = Mlp(dim, 16).double()
     moe = SoftMoE(dim, 16, experts=4, slots=2, scale_init=1000.0).double()
-    tokens = torch.linalg.qr(torch.randn(dim, dim, dtype=torch.float64))[0] * 3
+    tokens = 2 * torch.eye(dim, dtype=torch.float64)[torch.randperm(dim)]
     with torch.no_grad():
+        # Sums of sixteenths, then of one term each, do not depend on the order in which a kernel adds.
+        dense.fc1.weight.copy_((dense.fc1.weight * 16).round() / 16)
+        dense.fc2.weight.zero_()[torch.arange(dim), torch.randperm(16)[:dim]] = torch.randn(dim).double()
         moe.phi.copy_(tokens.T.reshape(dim, 4, 2))
         for experts, linear in ((moe.fc1, dense.fc1), (moe.fc2, dense.fc2)):
             experts.weight.copy_(linear.weight.expand_as(experts.weight))
             experts.bias.copy_(linear.bias.expand_as(experts.bias))
-    torch.testing.assert_close(moe(tokens[None])[0], dense(tokens), rtol=1e-12, atol=1e-12)
+    dispatch, combine = moe.route(tokens[None])
+    assert torch.equal(dispatch[0], torch.eye(dim, dtype=torch.float64))
+    assert torch.equal(combine, dispatch)
+    assert torch.equal(moe(tokens[None])[0], dense(tokens))
+
+
+def test_equals_the_equations_as_four_einsums():
+    """Section 2 of the paper, with none of the layer's own reshaping."""
+    moe, x = layer(scale=12.0), torch.randn(3, 7, 8, dtype=torch.float64)
+    phi = moe.phi / (moe.phi.norm(dim=0) + 1e-6)
+    logits = moe.scale * torch.einsum("bmd,dnp->bmnp", x / (x.norm(dim=2, keepdim=True) + 1e-6), phi)
+    dispatch = logits.exp() / logits.exp().sum(1, keepdim=True)
+    combine = logits.exp() / logits.exp().sum((2, 3), keepdim=True)
+    slots = torch.einsum("bmnp,bmd->bnpd", dispatch, x)
+    hidden = F.gelu(torch.einsum("bnpd,nhd->bnph", slots, moe.fc1.weight) + moe.fc1.bias[None])
+    answers = torch.einsum("bnph,ndh->bnpd", hidden, moe.fc2.weight) + moe.fc2.bias[None]
+    expected = torch.einsum("bmnp,bnpd->bmd", combine, answers)
+    torch.testing.assert_close(moe(x), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_runs_at_any_number_of_tokens():

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.objectives import Mask, draw_masks
+from train.objectives import Mask, draw_masks, rebuilt
 
 
 def visible(mask: Mask, image: int) -> set[int]:
@@ -68,3 +68,22 @@ def test_a_seed_decides_the_draw():
 def test_masks_that_make_no_sense_are_refused(masking, ratio):
     with pytest.raises(ValueError, match=r"masking|mask ratio"):
         draw_masks(masking, ["a"], 1, 64, ratio)
+
+
+def test_what_is_rebuilt_lies_where_the_mode_says():
+    masks = draw_masks("random", ["a", "b"], 3, 16, 0.5)
+    a, b = masks["a"], masks["b"]
+    for image in range(3):
+        asked = {
+            mode: set(rebuilt(mode, a, b)[image].tolist()) for mode in ("disjoint", "identical", "target")
+        }
+        assert asked["disjoint"] == set(range(16)) - visible(a, image)
+        assert asked["identical"] == visible(a, image)
+        assert asked["target"] == set(range(16)) - visible(b, image)
+
+
+def test_with_disjoint_masks_the_target_is_hidden_where_the_source_was_visible():
+    masks = draw_masks("disjoint", ["a", "b"], 3, 16, 0.7)
+    for s, t in (("a", "b"), ("b", "a")):
+        seen, hidden = (rebuilt(mode, masks[s], masks[t]).sort(1)[0] for mode in ("identical", "target"))
+        assert torch.equal(seen, hidden)
