@@ -27,7 +27,7 @@ from curate.archives.simulated.orbits import DEGREE_KM, SENTINEL_1, SENTINEL_2, 
 from curate.catalog.geoparquet import write_geoparquet
 from curate.engine import engine
 from curate.grid import Grid
-from curate.pairing import SCENE_COLUMNS, Cells, Scenes, pair
+from curate.pairing import SCENE_COLUMNS, Cells, Scenes, groups, pair
 from curate.recipe import Recipe
 from curate.scenes import SCENES, SCENES_PER_GROUP, arranged
 from curate.sensors import sensor
@@ -47,7 +47,9 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=100_000)
     parser.add_argument("--scenes", type=int, default=1_000_000, help="of each sensor")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--slice", type=int, default=1_000, help="cells of the straightforward way")
+    parser.add_argument(
+        "--slice", type=int, nargs="*", default=[1_000, 10_000], help="cells of the straightforward way"
+    )
     options = parser.parse_args()
     tiles = gpd.read_parquet(options.tiles).geometry.to_numpy()
     grid, recipe = Grid(10.0), Recipe()
@@ -60,7 +62,8 @@ def main() -> None:
             f"laid out {options.scenes:,} + {options.scenes:,} scenes in {time.perf_counter() - started:.0f} s"
         )
         whole(grid, row, col, path, recipe, options.workers)
-        one_slice(grid, path, options.slice)
+        for number in options.slice:
+            one_slice(grid, path, number)
 
 
 def whole(grid: Grid, row: np.ndarray, col: np.ndarray, path: Path, recipe: Recipe, workers: int) -> None:
@@ -81,14 +84,14 @@ def whole(grid: Grid, row: np.ndarray, col: np.ndarray, path: Path, recipe: Reci
 
 
 def one_slice(grid: Grid, path: Path, number: int) -> None:
-    """Neighbouring cells in the Alps, by three ways, each with every anchor and its nearest partner, in one process."""
-    row, col = (side[:number] for side in grid.within(6.0, 44.0, 14.0, 49.0))
+    """Neighbouring cells in Europe, by three ways, each with every anchor and its nearest partner, in one process."""
+    row, col = (side[:number] for side in grid.within(-8.0, 40.0, 28.0, 56.0))
     cells = Cells.of(grid, row, col)
     names = grid.names(row, col)
     print(f"slice of {len(cells):,} cells, one process, from the table of scenes to pairs:")
     seconds: dict[str, float] = {}
     ways: dict[str, Callable[[], int]] = {
-        "this package": lambda: ours(cells, path),
+        "this package": lambda: ours(grid, cells, path),
         "sjoin + merge_asof": lambda: straightforward(cells, names, path, coverage=False),
         "the same, and the coverage": lambda: straightforward(cells, names, path, coverage=True),
     }
@@ -101,11 +104,15 @@ def one_slice(grid: Grid, path: Path, number: int) -> None:
     print("  ratios " + ", ".join(f"{other / first:.1f}" for other in others))
 
 
-def ours(cells: Cells, path: Path) -> int:
+def ours(grid: Grid, cells: Cells, path: Path) -> int:
     recipe = Recipe().with_options({"pairing.policy": "nearest", "pairing.per_season": 0})
-    table = read_near(path, shapely.total_bounds(cells.polygons), ["sensor", "geometry", *SCENE_COLUMNS])
-    pairs, _, _ = pair(cells, {name: Scenes.of(table, sensor(name)) for name in (S2, S1)}, recipe)
-    return int(pairs.num_rows)
+    found = 0
+    for row, col in groups(grid, cells.row, cells.col):
+        some = Cells.of(grid, row, col)
+        table = read_near(path, shapely.total_bounds(some.polygons), ["sensor", "geometry", *SCENE_COLUMNS])
+        pairs, _, _ = pair(some, {name: Scenes.of(table, sensor(name)) for name in (S2, S1)}, recipe)
+        found += pairs.num_rows
+    return found
 
 
 def straightforward(cells: Cells, names: np.ndarray, path: Path, coverage: bool) -> int:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from curate import __version__
 from curate.catalog import shards
@@ -244,8 +245,13 @@ class _Tasks:
 
 
 def scene_assets(workspace: Workspace) -> Assets:
-    """Assets by sensor and scene id, then band: href, scale, offset, nodata and unit."""
+    """Assets of the scenes in some pair, by sensor and scene id, then band: href, scale, offset, nodata and unit."""
     table = read_table(workspace.scenes, ["sensor", "id", "assets"])
+    if workspace.pairs.exists():  # of a million scenes a few thousand are chosen
+        ids = [name for name in pq.read_schema(workspace.pairs).names if name.endswith("_id")]
+        pairs = read_table(workspace.pairs, ids)
+        used = pa.chunked_array([chunk for name in ids for chunk in pairs[name].chunks], pa.string())
+        table = table.filter(pc.is_in(table["id"], pc.unique(used)))
     result: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in table.to_pylist():
         assets = {asset.pop("band"): asset for asset in row["assets"]}

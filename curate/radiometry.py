@@ -39,7 +39,10 @@ _CODED = re.compile(
     r"(?P<factor>[12]0)\s*\*?\s*log10\s*\(\s*DN\s*\)\s*(?P<shift>[+-]\s*\d+(\.\d*)?)?", re.IGNORECASE
 )
 _CALIBRATED = re.compile(r"\b(sigma|gamma|beta)[\s_-]*(0|zero|naught|nought)\b", re.IGNORECASE)
-_BASELINE = re.compile(r"N?(?P<major>\d{1,2})\.?(?P<minor>\d{1,2})?", re.IGNORECASE)
+_BASELINE = re.compile(  # 04.00, 2.6, N0400, 4; not 205, which may be 2.05 or 20.5
+    r"(?P<major>\d{1,2})(\.(?P<minor>\d{1,2}))?|N?(?P<packed_major>\d{2})(?P<packed_minor>\d{2})",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ def baseline_number(baseline: str | float | None) -> float | None:
     found = _BASELINE.fullmatch(str(baseline).strip())
     if found is None:
         return None
-    number = float(f"{found['major']}.{found['minor'] or 0}")
+    major, minor = found["major"] or found["packed_major"], found["minor"] or found["packed_minor"]
+    number = float(f"{major}.{minor or 0}")
     return number if number < BASELINE_UNREAL else None
 
 

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,12 @@ from curate.radiometry import (
     reflectance_offset,
 )
 from curate.sensors import Band, Sensor
+from curate.signing import unsigned
 
 LowPercentile = Callable[
     [str, float | None], float
 ]  # href and nodata of a band -> `pixels.dark.low_percentile`
+Refusal = Callable[[shapely.Geometry, dt.datetime | None, float | None], str | None]
 
 ASSET = pa.struct(
     [
@@ -65,6 +67,7 @@ SCENES = pa.schema(
     ]
 )
 _BLOCK_DEG = 4.0
+_DIFFERENT_OFFSETS = "bands declare different reflectance offsets"  # no pixel settles this
 SCENES_PER_GROUP = 10_000  # rows that are read together: a few blocks of one sensor
 _BASELINE_IN_NAME = re.compile(r"_N(\d{4})_")  # of ESA's product names
 
@@ -83,8 +86,9 @@ def scene(
     sensor: Sensor,
     bands: tuple[str, ...],
     low_percentile: LowPercentile | None = None,
+    refusal: Refusal | None = None,
 ) -> dict[str, Any] | Rejected:
-    """A STAC item as a row of `SCENES`, or why it cannot be one. No item raises.
+    """A STAC item as a row of `SCENES`, or why it cannot be one.
 
     Args:
         item: the item's JSON, any STAC version from 1.0.0-beta.2 to 1.1.
@@ -92,16 +96,28 @@ def scene(
         bands: the bands that the scene must have.
         low_percentile: reads the darkest numbers of a band (`pixels.dark.low_percentile`) of scenes whose metadata
             do not settle the reflectance offset, and of no other; without it these scenes are refused.
+        refusal: says why a scene of this footprint, time and cloud cover is not wanted, before a pixel is read.
+
+    Raises:
+        Unavailable: the dark pixels cannot be read now, and perhaps can be later (`curate.archives.files`).
     """
     name = str(item.get("id", "?"))
     properties = _mapping(item.get("properties"))
     footprint = _footprint(item.get("geometry"))
     if footprint is None:
         return Rejected(name, "no footprint")
+    platform = _text(properties.get("platform"))
+    if platform and sensor.platforms and platform.lower().replace("_", "-") not in sensor.platforms:
+        return Rejected(name, "of another platform")
+    if sensor.kind == "radar" and not item.get("collection"):
+        sensor = replace(sensor, source_unit="")  # of a product that is not named no unit is usual
     longest = dt.timedelta(days=sensor.span_days)
     time = None if sensor.static else acquisition_time(properties, longest)
     if time is None and not sensor.static:
         return Rejected(name, "acquisition time unknown")
+    cloud_cover = _percent(properties.get("eo:cloud_cover"))
+    if refusal is not None and (unwanted := refusal(footprint, time, cloud_cover)) is not None:
+        return Rejected(name, unwanted)
     if any(_asset(item, sensor.band(band)) is None for band in bands):
         return Rejected(name, "bands missing")
     offset = _offset(sensor, item, bands, href, low_percentile)
@@ -120,14 +136,14 @@ def scene(
         "id": name,
         "sensor": sensor.name,
         "collection": _text(item.get("collection")),
-        "platform": _text(properties.get("platform")),
+        "platform": platform,
         "datetime": time,
-        "orbit_state": _text(properties.get("sat:orbit_state")),
+        "orbit_state": str(properties.get("sat:orbit_state") or "").lower() or None,
         "relative_orbit": _whole(properties.get("sat:relative_orbit")),
         "baseline": _baseline(item),
         "offset": offset.dn if offset else None,
         "offset_source": offset.source if offset else None,
-        "cloud_cover": _percent(properties.get("eo:cloud_cover")),
+        "cloud_cover": cloud_cover,
         "assets": assets,
         "geometry": shapely.to_wkb(footprint),
         "bbox": dict(zip(("xmin", "ymin", "xmax", "ymax"), footprint.bounds, strict=True)),
@@ -140,11 +156,13 @@ def _footprint(geometry: dict[str, Any] | shapely.Geometry | None) -> shapely.Ge
         if geometry and not isinstance(geometry, shapely.Geometry):  # a table has shapes
             geometry = shapely.from_geojson(json.dumps(geometry))
         shape = shapely.force_2d(geometry) if geometry else None
-    except (shapely.GEOSException, TypeError):
+        if not np.isfinite(shapely.get_coordinates(shape)).all():
+            return None
+        parts = [part for polygon in _polygons(shape) for part in _polygons(_across_antimeridian(polygon))]
+        parts = [part for part in parts if shapely.area(part) > 0]  # make_valid leaves lines and slivers
+        return shapely.union_all(parts) if len(parts) > 1 else parts[0] if parts else None
+    except (shapely.GEOSException, TypeError, ValueError, IndexError):
         return None
-    parts = [part for polygon in _polygons(shape) for part in _polygons(_across_antimeridian(polygon))]
-    parts = [part for part in parts if shapely.area(part) > 0]  # make_valid leaves lines and slivers
-    return shapely.union_all(parts) if len(parts) > 1 else parts[0] if parts else None
 
 
 def _polygons(shape: shapely.Geometry | None) -> list[shapely.Polygon]:
@@ -184,7 +202,7 @@ def acquisition_time(
     single = _time(properties.get("datetime"))
     if single is not None:
         return single
-    if start is not None and end is not None and end - start <= longest:
+    if start is not None and end is not None and dt.timedelta(0) <= end - start <= longest:
         return start + (end - start) / 2
     return None
 
@@ -194,9 +212,9 @@ def _time(text: Any) -> dt.datetime | None:
         return None
     try:
         time = dt.datetime.fromisoformat(text)
-    except ValueError:
+        return time.astimezone(dt.UTC) if time.tzinfo else time.replace(tzinfo=dt.UTC)
+    except (ValueError, OverflowError):  # the last hours of the year 9999 may be past it in UTC
         return None
-    return time.astimezone(dt.UTC) if time.tzinfo else time.replace(tzinfo=dt.UTC)
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -223,7 +241,7 @@ def _whole(value: Any) -> int | None:
 def _percent(value: Any) -> float | None:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if 0 <= number <= 100 else None
 
@@ -267,14 +285,21 @@ def _offset(
     if not sensor.dark:
         return None
     said = _declared_offset(sensor, item, bands)
+    if isinstance(said, Unknown) and said.reason == _DIFFERENT_OFFSETS:
+        return said
     if low_percentile is None or (isinstance(said, Offset) and not said.doubtful):
         return said
     from rasterio.errors import RasterioError
 
+    from curate.archives.files import Unavailable
+
     try:
         lows = [(_low(sensor, item, dark.bands, href, low_percentile), dark.ceiling) for dark in sensor.dark]
+    except Unavailable:
+        raise  # what a network does decides nothing
     except (InputError, RasterioError, OSError):
-        return said if isinstance(said, Offset) else Unknown(f"{said.reason}, dark pixels unreadable")
+        doubt = said.reason if isinstance(said, Unknown) else "provider flag in doubt"
+        return Unknown(f"{doubt}, dark pixels unreadable")
     shown = offset_by_dark(lows, sensor.source_scale or 1.0)
     if isinstance(said, Offset):
         return said if shown in (None, said.dn) else Offset(shown or 0, "percentile")
@@ -285,9 +310,10 @@ def _offset(
 
 def _declared_offset(sensor: Sensor, item: dict[str, Any], bands: tuple[str, ...]) -> Offset | Unknown:
     """The offset that the item's metadata tell of."""
-    declared = {band_scaling(_asset(item, sensor.band(band)) or {})["offset"] for band in bands}
+    said = {band_scaling(_asset(item, sensor.band(band)) or {})["offset"] for band in bands}
+    declared = said - {None}
     if len(declared) > 1:
-        return Unknown("bands declare different reflectance offsets")
+        return Unknown(_DIFFERENT_OFFSETS)
     properties = _mapping(item.get("properties"))
     applied = properties.get("earthsearch:boa_offset_applied", properties.get("sentinel:boa_offset_applied"))
     return reflectance_offset(
@@ -337,7 +363,7 @@ def _asset_row(
             unit = _backscatter_unit(item, asset, sensor)
     if isinstance(unit, Unknown):
         return unit
-    href = absolute(asset["href"], item_href)
+    href = unsigned(absolute(asset["href"], item_href))
     return {
         "band": band.name,
         "href": href,
@@ -349,7 +375,7 @@ def _asset_row(
 
 
 def _mask_row(asset: dict[str, Any], band: Band, item_href: str) -> dict[str, Any]:
-    href = absolute(asset["href"], item_href)
+    href = unsigned(absolute(asset["href"], item_href))
     return {"band": band.name, "href": href, "nodata": None, "scale": 1.0, "offset": 0.0, "unit": "class"}
 
 

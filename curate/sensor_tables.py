@@ -31,7 +31,10 @@ _NOTES = {
         "Complex numbers; an item must declare the unit `complex`, and that is taken as calibrated: |z|² is the "
         "power. Products in slant range, as the providers have them, have no map projection and cannot be cut."
     ),
-    "landsat-c2-l2": "Landsat 8 and 9, Collection 2 Level 2; `lwir11` is surface temperature.",
+    "landsat-c2-l2": (
+        "Landsat 8 and 9, Collection 2 Level 2; `lwir11` is surface temperature. Scenes of 4, 5 and 7 in the same "
+        "collection are refused: *of another platform*."
+    ),
     "hls2-s30": "Harmonised Landsat Sentinel-2, version 2, from Sentinel-2.",
     "hls2-l30": "Harmonised Landsat Sentinel-2, version 2, from Landsat. Band numbers are not those of `hls2-s30`.",
     "modis-09A1-061": "Best observation of 8 days; the time is the middle of the period.",

@@ -96,6 +96,7 @@ class Sensor:
     dark: tuple[
         Dark, ...
     ] = ()  # of sensors whose numbers may carry an offset that not every provider declares
+    platforms: tuple[str, ...] = ()  # whose scenes these are, where the collection has others too
     static: bool = False  # without a time: joined to any date
     span_days: float = 1.0  # longest start-to-end of one product; a longer one has no acquisition time
     orbit_state: str | None = None  # of a view of one pass: ascending or descending
@@ -297,6 +298,7 @@ SENSORS: dict[str, Sensor] = {
             name="landsat-c2-l2",
             prefix="ls",
             kind="optical",
+            platforms=("landsat-8", "landsat-9"),  # the bands of 4, 5 and 7 lie elsewhere
             bands=(
                 _oli("coastal", 1, 443),
                 _oli("blue", 2, 482),

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import urllib3
 
@@ -24,8 +24,16 @@ TOKENS = "https://planetarycomputer.microsoft.com/api/sas/v1/token"
 TOKENS_VARIABLE = "PC_SDK_SAS_URL"  # the names that the planetary-computer package uses
 KEY_VARIABLE = "PC_SDK_SUBSCRIPTION_KEY"
 _BLOBS = ".blob.core.windows.net"
-_SIGNED = re.compile(r"[?&]sig=")
-_SECRET = re.compile(r"\?[^\s'\"<>]*\bsig=[^\s'\"<>]*")
+_LEFT_S = 300.0  # of a signature that is kept
+_SAS = frozenset(  # members of a query that is signed with ``sig``
+    "sig se sp sv sr st ss srt spr sip si ses sdd saoid suoid scid skoid sktid skt ske sks skv".split()  # noqa: SIM905
+)
+_OLD_AWS = frozenset(  # signed with ``Signature``
+    ("signature", "expires", "awsaccesskeyid", "googleaccessid", "key-pair-id", "policy")
+)
+_PREFIXES = ("x-amz-", "x-goog-")
+_PERSON = re.compile(r"(?<=://)[^\s/?#@'\"<>]*:[^\s/?#@'\"<>]*@")
+_QUERY = re.compile(r"\?([^\s?#'\"<>]+?)(?=[.,:;)\]]*(?:[\s#'\"<>]|$))")
 _FRESH = 0.8  # share of its life after which a token is replaced
 _TRIES = 3  # some tokens arrive expired
 _WAIT_S = 0.5
@@ -48,17 +56,35 @@ class Signer:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def sign(self, href: str) -> str:
-        """*href* with a token that is valid now; unchanged where it is no Azure blob, or signed already.
+        """*href* with a token that is valid now; unchanged where it is no Azure blob.
+
+        A signature that it has stays while it is valid, and where there is no token for its container.
 
         Raises:
             InputError: there is no valid token to be had.
         """
         parts = urlsplit(href)
         host, container = parts.hostname or "", parts.path.lstrip("/").partition("/")[0]
-        if not host.endswith(_BLOBS) or not container or _SIGNED.search(href):
+        if not host.endswith(_BLOBS) or not container or self._holds(parts.query):
             return href
-        token = self._token(host.removesuffix(_BLOBS), container)
-        return f"{href}{'&' if parts.query else '?'}{token}" if token else href
+        bare = unsigned(href)
+        try:
+            token = self._token(host.removesuffix(_BLOBS), container)
+        except InputError:
+            if bare == href:
+                raise
+            return href  # perhaps it holds after all
+        return f"{bare}{'&' if '?' in bare else '?'}{token}" if token else href
+
+    def _holds(self, query: str) -> bool:
+        """Whether *query* has a signature that is valid for some time to come."""
+        said = dict(parse_qsl(query))
+        try:
+            ends = dt.datetime.fromisoformat(said["se"])
+        except (KeyError, ValueError):
+            return False
+        ends = ends if ends.tzinfo else ends.replace(tzinfo=dt.UTC)
+        return "sig" in said and ends.timestamp() - _LEFT_S > self.now()
 
     def _token(self, account: str, container: str) -> str:
         with self._lock:  # held while asking: one request per container, however many threads wait for it
@@ -105,9 +131,35 @@ def sign(href: str) -> str:
     return _signer(os.environ.get(TOKENS_VARIABLE, TOKENS), os.environ.get(KEY_VARIABLE)).sign(href)
 
 
+def unsigned(href: str) -> str:
+    """*href* without signature, user and password: what may be written into a table."""
+    if "?" not in href and "@" not in href:
+        return href
+    head, _, rest = href.partition("?")
+    query, mark, fragment = rest.partition("#")
+    kept = _without_secrets(query)
+    if kept == query:
+        return _PERSON.sub("", href)
+    return f"{_PERSON.sub('', head)}{'?' if kept else ''}{kept}{mark}{fragment}"
+
+
 def hide(text: str) -> str:
-    """*text* without the tokens of signed hrefs in it, for messages."""
-    return _SECRET.sub("", text)
+    """*text* without the signatures, users and passwords of hrefs in it, for messages."""
+
+    def clean(found: re.Match[str]) -> str:
+        kept = _without_secrets(found[1])
+        return f"?{kept}" if kept else ""
+
+    return _QUERY.sub(clean, _PERSON.sub("", text))
+
+
+def _without_secrets(query: str) -> str:
+    """The members of *query* that are no part of a signature, as they are written."""
+    members = query.split("&")
+    names = [one.partition("=")[0].removeprefix("amp;").lower() for one in members]
+    secret = (_SAS if "sig" in names else frozenset()) | (_OLD_AWS if "signature" in names else frozenset())
+    pairs = zip(members, names, strict=True)
+    return "&".join(one for one, name in pairs if name not in secret and not name.startswith(_PREFIXES))
 
 
 @lru_cache(maxsize=4)

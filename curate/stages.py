@@ -41,9 +41,11 @@ from curate.recipe import Budget, Period, Recipe, stable_hash
 from curate.regions import region
 from curate.sampling import against_chance
 from curate.sampling.keeping import chip_ids
+from curate.sampling.measures import reach_km
 from curate.sampling.source import Pool
 from curate.sampling.target import read_shares
 from curate.sensors import sensor
+from curate.signing import hide, unsigned
 from curate.summary import Summary, add, count, load, store
 from curate.workspace import Workspace, identity, is_fresh, key_of, read_near, read_table
 
@@ -54,13 +56,17 @@ Stage = Callable[[Recipe, Workspace, Engine], Summary]
 
 
 def _timed(stage: Stage) -> Stage:
-    """Note how long a stage took, and keep its summary in the workspace."""
+    """Note how long a stage took, and keep its summary and recipe in the workspace.
+
+    Only the search is told the archive's signature or password: nothing else may write it down.
+    """
 
     @wraps(stage)
     def run(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
         started = time.monotonic()
-        summary = stage(recipe, workspace, engine)
-        recipe.save(
+        shown = _without_secrets(recipe)
+        summary = stage(recipe if stage.__name__ == "search" else shown, workspace, engine)
+        shown.save(
             workspace.recipe
         )  # only now: a run that fails leaves the recipe of the tables that are there
         if summary.reused:
@@ -73,6 +79,11 @@ def _timed(stage: Stage) -> Stage:
         return summary
 
     return run
+
+
+def _without_secrets(recipe: Recipe) -> Recipe:
+    """*recipe* as it may be kept: its archive without signature, user and password."""
+    return recipe.model_copy(update={"archive": unsigned(recipe.archive)})
 
 
 def _is_simulated(workspace: Workspace) -> bool:
@@ -139,9 +150,8 @@ def check(recipe: Recipe) -> None:
 @_timed
 def search(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
     """Find the scenes of the recipe's sensors and, where the archive has one, its land-cover map."""
-    settings = recipe.model_dump(
-        mode="json", include={"region", "archive", "sites", "archive_seed", "period"}
-    )
+    shown = _without_secrets(recipe)  # a new signature is no new search
+    settings = shown.model_dump(mode="json", include={"region", "archive", "sites", "archive_seed", "period"})
     wanted, layers = _searches(recipe), _layers(recipe)
     key = stable_hash(["search", settings, wanted, layers, identity(recipe.region)])
     if is_fresh(workspace.scenes, key):
@@ -163,19 +173,19 @@ def search(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
         if not len(found):
             why = "; ".join([*(f"{n} {reason}" for reason, n in reasons.items()), *found.missing[:1]])
             raise InputError(
-                f"Archive {recipe.archive} has no usable {name} scene in region {recipe.region}",
-                why or "its collection is absent or empty",
+                f"Archive {shown.archive} has no usable {name} scene in region {recipe.region}",
+                hide(why) or "its collection is absent or empty",
                 "Change --region, --archive, the period or the sensors",
             )
     number = sum(map(len, parts))
     by_sensor = {name: len(found) for name, found in zip(wanted, parts, strict=True)}
     parts += [archive.search(area, Period(), sensor(name), (band,)) for name, band in layers.items()]
-    missing = [line for found in parts for line in found.missing]
+    missing = [hide(line) for found in parts for line in found.missing]
     _say_missing(missing)
     metadata = {
         "key": "" if missing else key,  # without a key the next run searches again
         "simulated": archive.simulated or any(found.simulated for found in parts),
-        "archive": recipe.archive,
+        "archive": shown.archive,
     }
     write_scenes(parts, workspace.scenes, f"{workspace.root.resolve().as_posix()}/", metadata)
     if not missing:
@@ -436,8 +446,9 @@ def _beside_chance(pool: Pool, drawn: Drawn, recipe: Recipe) -> list[dict[str, A
     """Measures of the sample and of chance; none where the pool is too large to be looked at row by row."""
     if pool.rows > MEASURED_UP_TO:
         return []
-    sampling = recipe.sampling
-    return against_chance(pool.read(), drawn.draw, sampling.allocation, sampling.seed, sampling.presence)
+    sampling, adjacent_km = recipe.sampling, reach_km(recipe.chips.size_m)
+    name, seed = sampling.allocation, sampling.seed
+    return against_chance(pool.read(), drawn.draw, name, seed, sampling.presence, adjacent_km)
 
 
 def _is_built(workspace: Workspace, key: str) -> bool:

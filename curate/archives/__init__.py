@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 import shapely
 
 from curate.archives.found import Found
+from curate.catalog.errors import InputError
 from curate.recipe import Period
 from curate.sensors import Sensor
+from curate.signing import hide
 
 SIMULATED = "simulated"
 READY = {  # STAC APIs by name
@@ -53,15 +55,40 @@ def open_archive(name: str, kept: Path | None = None) -> Archive:
             continues (`curate.archives.kept`); None keeps nothing.
 
     Raises:
-        InputError: there is no such archive, or it is of none of these kinds.
+        InputError: there is no such archive, it cannot be reached, or it is of none of these kinds.
     """
+    import pyarrow as pa
+
+    try:
+        return _open(READY.get(name, name), kept)
+    except InputError as error:
+        advice = error.do
+        if isinstance(error.__cause__, OSError):
+            advice = _store_advice(name) or advice
+        raise InputError(hide(error.what), hide(error.why), advice) from error
+    except (OSError, pa.ArrowException) as error:
+        why = hide(" ".join(str(error).split()))
+        raise InputError(hide(f"Archive {name} cannot be read"), why, _store_advice(name)) from error
+
+
+def _store_advice(name: str) -> str:
+    """What may help where *name* lies in an S3 store; empty where it does not."""
+    from curate.gdal import s3_advice
+
+    _, scheme, path = name.partition("s3://")
+    if not scheme:
+        return ""
+    usual = "Check the bucket's name, AWS_ENDPOINT_URL, AWS_REGION and the keys, or try again later"
+    return s3_advice(scheme + path) or usual
+
+
+def _open(name: str, kept: Path | None) -> Archive:
     from curate.archives.corpora import open_corpus
     from curate.archives.files import Files, is_glob
     from curate.archives.kept import Kept
     from curate.archives.static import StaticArchive
     from curate.archives.table import TableArchive
 
-    name = READY.get(name, name)
     if (corpus := open_corpus(name)) is not None:
         return corpus
     answers = None if kept is None else Kept(kept)

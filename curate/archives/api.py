@@ -106,7 +106,8 @@ class _Query:
     sensor: Sensor
     bands: tuple[str, ...]
     _lost: int = 0  # boxes, one after the other
-    _unfiltered: bool = False  # the server has refused the filter
+    _unfiltered: bool = False  # the server does not take the filter
+    _takes_filter: bool = False  # the server has answered with it
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answers(self, around: list[Bounds]) -> Iterator[Answer]:
@@ -131,15 +132,17 @@ class _Query:
             return Answer(missing=[f"{where}: not asked for, after {self._lost} failures in a row"])
         filtered = self._is_filtered
         answer, came, lost = self._walk(box, filtered)
-        if lost is not None and filtered and not came and str(lost).startswith("HTTP 400"):
-            self._unfiltered = True  # it says that it knows CQL2, and does not take it
-            answer, came, lost = self._walk(box, False)
+        self._takes_filter = self._takes_filter or (filtered and (lost is None or came > 0))
+        refused = not self._takes_filter or str(lost).startswith("HTTP 400")
+        if lost is not None and filtered and not came and refused:
+            answer, came, lost = self._walk(box, False)  # it says it knows CQL2, and may fail at it
+            self._unfiltered = self._unfiltered or lost is None or came > 0
         if lost is not None:
             answer.missing.append(
                 f"{where}: {lost}; {came:,} items came before" if came else f"{where}: {lost}"
             )
         with self._lock:
-            self._lost = self._lost + 1 if answer.missing else 0
+            self._lost = self._lost + 1 if lost is not None else 0
         return answer
 
     def _walk(self, box: Bounds, filtered: bool) -> tuple[Answer, int, Lost | None]:
@@ -188,9 +191,13 @@ class _Query:
         if not isinstance(item, dict):
             return self.archive.href
         usual = f"{self.archive.href.rstrip('/')}/collections/{self.collection}/items/{item.get('id')}"
-        links = [link for link in item.get("links") or [] if isinstance(link, dict)]
+        said = item.get("links")
+        links = [link for link in said if isinstance(link, dict)] if isinstance(said, list) else []
         itself = next((link["href"] for link in links if link.get("rel") == "self" and link.get("href")), "")
-        return urljoin(usual, str(itself))
+        try:
+            return urljoin(usual, str(itself))
+        except ValueError:  # no address
+            return usual
 
 
 def interval(period: Period) -> str | None:

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 
-from curate.archives.files import Files
+from curate.archives.files import Files, Unavailable, is_absent
 from curate.archives.found import Found, Limits
 from curate.archives.names import product_properties, tile_corner
 from curate.archives.patches import Floats, Patches, Shapes, Strings, answer_of, epsg_of, runs, squares
@@ -31,10 +31,12 @@ from curate.gdal import opened
 from curate.recipe import Period
 from curate.scenes import Rejected
 from curate.sensors import Sensor
+from curate.signing import hide
 
 SIDE_M = 1200
 METADATA = ("metadata.parquet", "metadata_for_patches_with_snow_cloud_or_shadow.parquet")
 NO_NAME = "no name of a BigEarthNet patch"
+_DOWNLOAD = "Download it again from the corpus's own page"
 FLAGGED = "named cloud or cloud shadow by the corpus"
 OPTICAL, RADAR = "sentinel-2-l2a", "sentinel-1-grd"
 
@@ -263,7 +265,7 @@ def _metadata(root: str) -> pa.Table:
     """The tables of version 2 in one: names of both sensors' patches, and which are cloudy.
 
     Raises:
-        InputError: the first of them is absent or broken.
+        InputError: the first of them is absent, or one cannot be read.
     """
     columns = ["patch_id", "s1_name", "contains_cloud_or_shadow"]
     tables = []
@@ -271,19 +273,19 @@ def _metadata(root: str) -> pa.Table:
         try:
             with Files().open(f"{root}/{name}") as file:
                 tables.append(pq.read_table(file, columns=columns))
-        except FileNotFoundError as error:
-            if not tables:
-                raise _no_table(root, "there is no such file") from error
         except (OSError, pa.ArrowException) as error:
-            if not tables or isinstance(error, pa.ArrowException):
-                raise _no_table(root, " ".join(str(error).split()), name) from error
+            if is_absent(error) and tables:
+                continue  # the second is not always there
+            why = "there is no such file" if is_absent(error) else " ".join(str(error).split())
+            do = "Try again later" if isinstance(error, Unavailable) else _DOWNLOAD
+            raise _no_table(root, why, name, do) from error
     if any(table.column_names != columns for table in tables):
         raise _no_table(root, f"it lacks one of the columns {', '.join(columns)}")
     return pa.concat_tables(tables, promote_options="permissive")
 
 
-def _no_table(root: str, why: str, name: str = METADATA[0]) -> InputError:
-    return InputError(f"{root}/{name} cannot be read", why, "Download it again from the corpus's own page")
+def _no_table(root: str, why: str, name: str = METADATA[0], do: str = _DOWNLOAD) -> InputError:
+    return InputError(hide(f"{root}/{name} cannot be read"), hide(why), do)
 
 
 Place = tuple[int, float, float, str | None]  # EPSG code, left, top, the product it was cut from

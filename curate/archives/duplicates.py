@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
+from curate.radiometry import baseline_number
+
 OLDER_DUPLICATE = "older duplicate"
 _SAME_TIME_US = 10_000_000  # sensing times differ by seconds between baselines; S1 slices by 25 s
 _SAME_PLACE = 0.7  # intersection over union: the two halves of a split Sentinel-2 tile have far less
@@ -64,9 +66,9 @@ def processing_time(properties: Mapping[str, Any]) -> str:
     said = next((str(properties[key]) for key in _PROCESSED if properties.get(key)), "")
     try:
         time = dt.datetime.fromisoformat(said)
-    except ValueError:
+        time = time.astimezone(dt.UTC) if time.tzinfo else time.replace(tzinfo=dt.UTC)
+    except (ValueError, OverflowError):
         return said
-    time = time.astimezone(dt.UTC) if time.tzinfo else time.replace(tzinfo=dt.UTC)
     return time.isoformat(timespec="microseconds")
 
 
@@ -105,9 +107,9 @@ class _Ranks:
         return ranks
 
 
-def _age(row: Mapping[str, Any]) -> tuple[list[int], str, list[tuple[int, str]], bytes]:
+def _age(row: Mapping[str, Any]) -> tuple[float, str, list[tuple[int, str]], bytes]:
     """Sorts older before newer."""
-    baseline = [int(number) for number in re.findall(r"\d+", row["baseline"] or "")]
+    baseline = baseline_number(row["baseline"]) or 0.0  # 99.99 says nothing, and displaces nothing
     natural = [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", row["id"])]
     return baseline, row["processed"], natural, row["geometry"]
 

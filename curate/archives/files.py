@@ -18,6 +18,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 
 from curate.archives.pacing import Pace, Patience, Repeat
+from curate.catalog.errors import InputError
 from curate.gdal import is_anonymous, s3_endpoint
 from curate.signing import hide, sign
 
@@ -32,10 +33,55 @@ _LASTING = (
 )
 _TAIL = 65_536  # bytes at a file's end that are read with its size: most Parquet footers are shorter
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
+_PASSES = re.compile(  # of what GDAL and S3 stores say of a read that failed
+    r"(?:HTTP response code|HTTP error code|response_code)\s*[:=]?\s*(?:408|425|429|5\d\d)\b|CURL error"
+    r"|\btimed out\b|\b(?:SlowDown|InternalError|ServiceUnavailable|RequestTimeout)\b"
+)
+_CUT_OFF = re.compile(  # of a file behind a network as much as of one that is too short
+    r"got \d+ bytes, expected \d+|[Cc]an ?not read TIFF|Failed to read directory"
+)
+_INSECURE = re.compile(r"\b(?:SSL|certificate)\b")
 
 
 class Unavailable(OSError):
     """A file that could not be had now, and perhaps can be later."""
+
+
+def is_absent(error: Exception) -> bool:
+    """Whether *error* says that there is no such file, and not that it cannot or may not be read."""
+    return isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and str(error) == "HTTP 404")
+
+
+def passing_fault(error: BaseException, href: str) -> str:
+    """What *error*, or what led to it, says of a file that perhaps can be read later; empty where it is broken.
+
+    Of a file behind a network whose bytes end too early nobody can tell which it is: it counts as the former.
+    """
+    remote = "#row=" not in href and ("://" in href.removeprefix("file://") or href.startswith("/vsi"))
+    at: BaseException | None = error
+    while at is not None:
+        text = " ".join((at.why if isinstance(at, InputError) else str(at)).split())
+        if isinstance(at, Unavailable) or (_PASSES.search(text) and not _INSECURE.search(text)):
+            return hide(text).rstrip(".")
+        if remote and _CUT_OFF.search(text):
+            return "the answer broke off"
+        at = at.__cause__ or at.__context__
+    return ""
+
+
+def signed(href: str) -> str:
+    """*href* as `sign` gives it.
+
+    Raises:
+        Unavailable: there is no token to be had now.
+        OSError: it is no address.
+    """
+    try:
+        return sign(href)
+    except InputError as error:
+        raise Unavailable(hide(str(error)).rstrip(".")) from error
+    except ValueError as error:
+        raise OSError(f"no address ({error})") from error
 
 
 @dataclass(frozen=True)
@@ -130,7 +176,8 @@ class Files:
         """A file behind HTTP, or the part of it that *headers* ask for: the headers of the answer, and its body.
 
         Raises:
-            Unavailable: the server fails, does not answer in time, or breaks off, time and again.
+            Unavailable: the server fails, does not answer in time, or breaks off, time and again; or there is no
+                token for it.
             OSError: it refuses.
         """
         why = ""
@@ -139,7 +186,7 @@ class Files:
                 time.sleep(self.patience.backoff_s * 2**attempt * random.uniform(0.5, 1.0))
             self.pace.turn()
             try:
-                answer = self.http.request("GET", sign(href), headers=headers, preload_content=False)
+                answer = self.http.request("GET", signed(href), headers=headers, preload_content=False)
                 try:
                     if answer.status in (200, 206):
                         if (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import threading
 from collections.abc import Iterable, Iterator
@@ -20,7 +21,7 @@ import shapely
 
 from curate.archives.boxes import Coverage
 from curate.archives.duplicates import OLDER_DUPLICATE, older_rows, processing_time
-from curate.catalog.errors import InputError
+from curate.archives.files import Unavailable, passing_fault, signed
 from curate.catalog.files import atomic
 from curate.catalog.geoparquet import ROW_GROUP_ROWS, geo_metadata
 from curate.catalog.schema import BBOX, METADATA_KEY
@@ -36,6 +37,8 @@ GATHERED = SCENES.append(pa.field(PROCESSED, pa.string(), nullable=False))
 BATCH_ROWS = 10_000
 OUTSIDE = "outside area or period"
 _BLOCK_ROWS = 200_000  # whose assets are unpacked together
+_LOST = 20  # scenes whose dark pixels could not be read one after the other, after which no further is tried
+_BROKEN = (ValueError, TypeError, AttributeError, KeyError, OverflowError, shapely.GEOSException)
 
 Row = dict[str, Any]
 Positions = npt.NDArray[np.int64]
@@ -64,30 +67,35 @@ class Limits:
     def _coverage(self) -> Coverage:
         return Coverage(self.area)
 
-    def near(self, bbox: Any) -> bool:
-        """Whether an item with this ``bbox`` may lie in the area; one without may."""
-        if not isinstance(bbox, list | tuple) or len(bbox) not in (4, 6):
-            return True
-        west, south, east, north = (
-            np.array([side], float) for side in (*bbox[:2], *bbox[len(bbox) // 2 :][:2])
-        )
-        return bool(self.coverage().meets(west, south, east, north)[0])
+    def refusal(
+        self, footprint: shapely.Geometry, time: dt.datetime | None, cloud_percent: float | None
+    ) -> str | None:
+        """Why a scene is not wanted, None where it is; one whose cloud cover is unknown is."""
+        if not self.period.holds(time) or not self._meets(footprint):
+            return OUTSIDE
+        if cloud_percent is not None and cloud_percent > self.max_cloud_percent:
+            return f"cloudier than {self.max_cloud_percent:g} %"
+        return None
 
-    def judge(self, row: Row | Rejected) -> Row | Rejected:
-        """*row*, or why it is not wanted; a scene whose cloud cover is unknown is."""
-        if isinstance(row, Rejected):
-            return row
-        if not self.period.holds(row["datetime"]) or not self._meets(row):
-            return Rejected(row["id"], OUTSIDE)
-        cloud = row["cloud_cover"]
-        if cloud is not None and cloud > self.max_cloud_percent:
-            return Rejected(row["id"], f"cloudier than {self.max_cloud_percent:g} %")
-        return row
-
-    def _meets(self, row: Row) -> bool:
-        shape = shapely.from_wkb(row["geometry"])
+    def _meets(self, footprint: shapely.Geometry) -> bool:
         with self._lock:
-            return bool(shapely.intersects(self.area, shape))
+            return bool(shapely.intersects(self.area, footprint))
+
+
+def dark_pixels(href: str, nodata: float | None) -> float:
+    """`low_percentile` of a band; a fault of the network is told apart from a broken or absent file.
+
+    Raises:
+        Unavailable: the band cannot be read now, and perhaps can be later.
+        InputError, OSError, rasterio.errors.RasterioError: it is absent or broken, or has next to no data.
+    """
+    signed(href)  # of a token that is not to be had, GDAL would tell as of an absent file
+    try:
+        return low_percentile(href, nodata)
+    except Exception as error:
+        if why := passing_fault(error, href):
+            raise Unavailable(why) from error
+        raise
 
 
 @dataclass
@@ -99,38 +107,74 @@ class Answer:
     missing: list[str] = field(default_factory=list)  # what the archive could not be made to give, and why
     simulated: bool = False  # an item says of itself that it is no measurement
     _rows: list[Row] = field(default_factory=list)
+    _lost: int = 0  # scenes, one after the other
 
     def take(self, item: Any, href: str, sensor: Sensor, bands: tuple[str, ...], limits: Limits) -> None:
-        """Take in what a STAC item is: a wanted scene, or why not."""
+        """Take in what a STAC item is: a wanted scene, or why not. No item raises."""
         if not isinstance(item, dict) or not item.get("id"):
             self.rejected.append(Rejected(href, "no STAC item"))
             return
-
-        def low(band: str, nodata: float | None) -> float:
-            if not limits.near(item.get("bbox")):
-                raise InputError(f"Band {band} is not needed")
-            return low_percentile(band, nodata)
-
-        row = limits.judge(scene(item, href, sensor, bands, low))
-        if isinstance(row, Rejected):
-            self.rejected.append(row)
-            return
-        properties = item.get("properties") or {}
-        self.simulated = self.simulated or bool(properties.get(SIMULATED_KEY))
-        self._rows.append({**row, PROCESSED: processing_time(properties)})
+        name = _printable(str(item["id"]))
+        try:
+            row = scene(item, href, sensor, bands, self._low, limits.refusal)
+            if isinstance(row, Rejected):
+                self.rejected.append(Rejected(name, row.reason))
+                return
+            said = item.get("properties")
+            properties = said if isinstance(said, dict) else {}
+            self._rows.append({**row, PROCESSED: processing_time(properties)})
+            self.simulated = self.simulated or bool(properties.get(SIMULATED_KEY))
+        except Unavailable as error:
+            self.lacks_pixels(name, error)
+        except _BROKEN as error:
+            self.rejected.append(_broken(name, error))
         if len(self._rows) >= BATCH_ROWS:
             self.close()
 
+    def lacks_pixels(self, name: str, error: Unavailable) -> None:
+        """Take note that the scene *name* is open, because its dark pixels could not be read."""
+        self.missing.append(f"{name}: dark pixels could not be read: {error}")
+
+    def _low(self, href: str, nodata: float | None) -> float:
+        if self._lost >= _LOST:
+            raise Unavailable(f"not asked for, after {self._lost} failures in a row")
+        try:
+            darkest = dark_pixels(href, nodata)
+        except Unavailable:
+            self._lost += 1
+            raise
+        self._lost = 0
+        return darkest
+
     def close(self) -> Answer:
-        """Turn the rows that wait into a batch."""
-        if self._rows:
-            self.batches.append(pa.RecordBatch.from_pylist(self._rows, schema=GATHERED))
-            self._rows = []
+        """Turn the rows that wait into a batch; those that do not fit into the table are refused."""
+        rows, self._rows = self._rows, []
+        try:
+            self._add(rows)
+        except _BROKEN:  # few answers have such a row: it is looked for only then
+            for row in rows:
+                try:
+                    self._add([row])
+                except _BROKEN as error:
+                    self.rejected.append(_broken(_printable(row["id"]), error))
         return self
+
+    def _add(self, rows: list[Row]) -> None:
+        if rows:
+            self.batches.append(pa.RecordBatch.from_pylist(rows, schema=GATHERED))
 
     @property
     def table(self) -> pa.Table:
         return pa.Table.from_batches(self.close().batches, schema=GATHERED)
+
+
+def _broken(name: str, error: Exception) -> Rejected:
+    return Rejected(name, f"broken item: {type(error).__name__}")
+
+
+def _printable(text: str) -> str:
+    """*text* without what no file can hold: halves of surrogate pairs."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass

@@ -20,6 +20,7 @@ from curate.catalog.files import atomic
 from curate.recipe import stable_hash
 from curate.scenes import Rejected
 from curate.sensors import Sensor
+from curate.signing import unsigned
 
 _FRESH_S = 7 * 86_400.0  # answers of a search that was begun longer ago are asked for again
 _SAID = b"answer"
@@ -70,4 +71,13 @@ def question_of(
     """All that decides an answer, as JSON would have it."""
     area = stable_hash(shapely.to_wkb(shapely.normalize(limits.area)).hex())
     period = limits.period.model_dump(mode="json")
-    return [href, collection, area, period, limits.max_cloud_percent, repr(sensor), list(bands), more]
+    return [
+        unsigned(href),
+        collection,
+        area,
+        period,
+        limits.max_cloud_percent,
+        repr(sensor),
+        list(bands),
+        more,
+    ]

@@ -21,7 +21,7 @@ import shapely
 
 from curate.archives.boxes import Coverage
 from curate.archives.duplicates import OLDER_DUPLICATE
-from curate.archives.files import Files
+from curate.archives.files import Files, Unavailable, is_absent
 from curate.archives.found import OUTSIDE, Answer, Found, Limits
 from curate.archives.names import product_properties
 from curate.archives.patches import Floats, Patches, Strings, answer_of, epsg_of, runs, squares
@@ -32,6 +32,7 @@ from curate.parquet_rows import row_href
 from curate.recipe import Period
 from curate.scenes import Rejected
 from curate.sensors import Sensor
+from curate.signing import hide
 
 SIDE_M = 10_680
 MARGIN_M = 340
@@ -302,7 +303,11 @@ def _is_table(path: Path) -> bool:
 
 
 def _table_in(folder: str) -> str | None:
-    """The metadata table of the data set at *folder*; None where there is none."""
+    """The metadata table of the data set at *folder*; None where there is none.
+
+    Raises:
+        InputError: it cannot be told whether there is one.
+    """
     if "://" not in folder:
         path = f"{folder}/{TABLE}"
         return path if Path(path).is_file() else None
@@ -310,8 +315,9 @@ def _table_in(folder: str) -> str | None:
         try:
             with Files().open(path):
                 return path
-        except OSError:
-            continue
+        except OSError as error:
+            if not is_absent(error):
+                raise _unreadable(path, error) from error
     return None
 
 
@@ -350,4 +356,11 @@ def _sensor_of(table: str) -> str:
 
 
 def _unreadable(table: str, error: Exception) -> InputError:
-    return InputError(f"{table} cannot be read", " ".join(str(error).split()), "Download it again")
+    do = (
+        "Try again later"
+        if isinstance(error, Unavailable)
+        else "Check the address and your rights"
+        if "://" in table and isinstance(error, OSError)
+        else "Download it again"
+    )
+    return InputError(hide(f"{table} cannot be read"), hide(" ".join(str(error).split())), do)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
@@ -88,9 +88,25 @@ class Pages:
         """Items from the page of *request* to the last, each id once.
 
         Raises:
-            Lost: a page could not be had, repeats itself, or fewer items came than the server counted.
+            Lost: a page could not be had, repeats itself, or fewer items came than the server counted, and others
+                when it was asked once more.
         """
         ids: set[str] = set()
+        counted, came = yield from self._round(request, ids, set())
+        if came >= counted:
+            return
+        again: set[str] = set()
+        counted, came = yield from self._round(request, again, ids)
+        if again != ids and max(came, len(again | ids)) < counted:  # equal: the count is an estimate
+            raise Lost(f"the server counted {counted:,} items and sent {came:,}")
+
+    def _round(
+        self, request: Request, ids: set[str], known: set[str]
+    ) -> Generator[Any, None, tuple[int, int]]:
+        """Items that are not *known*, from the first page to the last; how many were counted, and how many came.
+
+        Their ids go to *ids*; an item without one comes in the first round only.
+        """
         before: set[str] = set()  # what the pages held
         asked: set[str] = set()
         counted, came, empty = None, 0, 0
@@ -101,7 +117,7 @@ class Pages:
             counted = _counted(page) if counted is None else counted
             for item in page["features"]:
                 name = str(item.get("id")) if isinstance(item, dict) else None
-                if name is None or name not in ids:
+                if not known if name is None else name not in ids and name not in known:
                     yield item
                 ids |= {name} if name else set()
             came += len(page["features"])
@@ -109,8 +125,7 @@ class Pages:
             following = following.next(page)
             if following is not None and (following.key in asked or empty > _EMPTY_PAGES):
                 raise Lost("the server's pages run in circles")
-        if counted is not None and came < counted:
-            raise Lost(f"the server counted {counted:,} items and sent {came:,}")
+        return counted or 0, came
 
     def _page(self, request: Request, before: set[str]) -> dict[str, Any]:
         """One page with items that no page in *before* had, in as many tries as patience allows."""

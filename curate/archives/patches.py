@@ -14,9 +14,9 @@ import shapely
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from curate.archives.found import GATHERED, OUTSIDE, PROCESSED, Answer, Limits
+from curate.archives.files import Unavailable
+from curate.archives.found import GATHERED, OUTSIDE, PROCESSED, Answer, Limits, dark_pixels
 from curate.chips import from_zone, split_at_antimeridian
-from curate.pixels.dark import low_percentile
 from curate.scenes import ASSET, Rejected, acquisition_time, scene
 from curate.sensors import Sensor
 
@@ -82,7 +82,12 @@ def answer_of(
         wanted = _within(group, limits, answer)
         if not len(wanted):
             continue
-        row = _decided(wanted, limits, sensor, bands)
+        try:
+            row = _decided(wanted, limits, sensor, bands)
+        except Unavailable as error:
+            for name in wanted.ids:
+                answer.lacks_pixels(str(name), error)
+            continue
         if isinstance(row, Rejected):
             answer.rejected += [Rejected(name, row.reason) for name in wanted.ids]
         else:
@@ -93,12 +98,15 @@ def answer_of(
 def _decided(
     group: Patches, limits: Limits, sensor: Sensor, bands: tuple[str, ...]
 ) -> dict[str, Any] | Rejected:
-    """What holds for all patches of *group*, by the first of them that tells; or why none can be a scene."""
+    """What holds for all patches of *group*, by the first of them that tells; or why none can be a scene.
+
+    Raises:
+        Unavailable: the dark pixels of one that is asked cannot be read now.
+    """
     row: dict[str, Any] | Rejected = Rejected("", "")
     for i in range(min(len(group), _ASKED)):
-        row = limits.judge(
-            scene(group.item(sensor, i), group.files[bands[0]][i], sensor, bands, low_percentile)
-        )
+        item, href = group.item(sensor, i), group.files[bands[0]][i]
+        row = scene(item, href, sensor, bands, dark_pixels, limits.refusal)
         if isinstance(row, dict) or row.reason == OUTSIDE:
             break
     return row

@@ -130,13 +130,19 @@ class StaticArchive:
 
 def _links(here: str, node: Document, answer: Answer) -> Iterator[tuple[str, str]]:
     """Kind and absolute href of the links to children and items."""
-    for link in node.get("links") or []:
+    links = node.get("links")
+    for link in links if isinstance(links, list) else []:
         if not isinstance(link, dict) or link.get("rel") not in ("child", "item"):
             continue
-        if link.get("href"):
-            yield link["rel"], make_absolute_href(str(link["href"]), here)
-        else:
+        if not link.get("href"):
             answer.rejected.append(Rejected(here, f"{link['rel']} link without a target"))
+            continue
+        try:
+            target = make_absolute_href(str(link["href"]), here)
+        except ValueError:
+            answer.rejected.append(Rejected(here, f"{link['rel']} link to no address"))
+            continue
+        yield link["rel"], target
 
 
 def _reason(error: Exception) -> str:

@@ -28,6 +28,7 @@ from curate.catalog.errors import InputError
 from curate.recipe import Period
 from curate.scenes import Rejected
 from curate.sensors import Band, Sensor
+from curate.signing import hide
 
 _ADVICE = "Give a stac-geoparquet file, a folder of them, or a pattern such as 's3://bucket/items/*.parquet'"
 _NOT_PROPERTIES = (
@@ -118,9 +119,9 @@ class TableArchive:
                         answer.take(item, path, sensor, bands, limits)
             except Unavailable as error:
                 answer.missing.append(f"{sensor.name} in {path}: {error}")
-            except (OSError, pa.ArrowException) as error:
+            except (OSError, ValueError, pa.ArrowException) as error:
                 answer.rejected.append(
-                    Rejected(path, f"unreadable file: {' '.join(str(error).split())[:120]}")
+                    Rejected(hide(path), f"unreadable file: {' '.join(str(error).split())[:120]}")
                 )
             return answer.close()
 

@@ -33,6 +33,7 @@ def pair(cells: Cells, scenes: dict[str, Scenes], recipe: Recipe) -> tuple[pa.Ta
         f"{anchor} cloudier than {rules.max_cloud_percent:g} %",
     )
     pairs.keep(np.isin(np.array(SEASONS)[pairs.season], rules.seasons), "season not wanted")
+    pairs.keep(pairs.met.coverage >= rules.min_coverage, f"{anchor} covers too little")
     for name in recipe.partners:
         pairs.join(name)
     if rules.per_season:
@@ -52,6 +53,9 @@ class _Pairs:
             cells, self.reach, self.anchors
         )  # coverage and wholeness: of all scenes chosen so far
         self.chosen: dict[str, Ints] = {recipe.sensors.anchor: self.met.scene}
+        self.held = {
+            recipe.sensors.anchor: self.met.whole
+        }  # whether that scene alone holds the cell and its margin
         self.rejected: dict[str, int] = {}
 
     @property
@@ -97,8 +101,8 @@ class _Pairs:
         self._count(covered & ~found, f"no {name} scene{within} in the orbit kept here")
         self._take(found)
         self.chosen[name] = met.scene[partner[found]]
-        whole = self.met.whole & met.whole[partner[found]]
-        self.met = Meetings(self.met.cell, self.met.scene, shared[found], whole)
+        self.held[name] = met.whole[partner[found]]
+        self.met = Meetings(self.met.cell, self.met.scene, shared[found], self.met.whole & self.held[name])
 
     def best_of_season(self, number: int) -> npt.NDArray[np.bool_]:
         """The best rows of each cell and season: coverage, then scene cloud, time differences, and the anchor's id."""
@@ -136,6 +140,7 @@ class _Pairs:
     def _take(self, rows: npt.NDArray[np.bool_]) -> None:
         self.met = self.met.take(rows)
         self.chosen = {name: scene[rows] for name, scene in self.chosen.items()}
+        self.held = {name: held[rows] for name, held in self.held.items()}
 
     def _has(self, rows: Ints) -> npt.NDArray[np.bool_]:
         has = np.zeros(len(self.met), bool)
@@ -169,6 +174,8 @@ class _Pairs:
 
     def _cut(self, shapes: Shapes, rows: Ints) -> Shapes:
         """What all scenes chosen so far for *rows* cover of *shapes*."""
+        shapes = shapes.copy()
         for name, scene in self.chosen.items():
-            shapes = overlap(shapes, self.scenes[name].footprints[scene[rows]])
+            some = np.flatnonzero(~self.held[name][rows])
+            shapes[some] = overlap(shapes[some], self.scenes[name].footprints[scene[rows[some]]])
         return shapes

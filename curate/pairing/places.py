@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
+from curate.chips import wrapped
 from curate.grid import Floats, Grid, Ints
 from curate.pairing.coverage import Edges, areas_inside
 from curate.sensors import Sensor
@@ -54,7 +55,11 @@ class Cells:
         """The cells with a margin of *size_m*: a chip belongs to the cell of its centre and may stick out of it."""
         north = np.abs(shapely.bounds(self.polygons).reshape(-1, 4)[:, [1, 3]]).max(1)
         margin_deg = size_m / 111_000.0 / np.maximum(np.cos(np.radians(north)), 0.02)
-        return _shapes(shapely.buffer(self.polygons, margin_deg, join_style="mitre"))
+        shapes = _shapes(shapely.buffer(self.polygons, margin_deg, join_style="mitre"))
+        bounds = shapely.bounds(shapes).reshape(-1, 4)
+        for i in np.flatnonzero((bounds[:, 0] < -180) | (bounds[:, 2] > 180)):  # one or two cells of a row
+            shapes[i] = shapely.union_all(shapely.get_parts(wrapped(shapes[i])))
+        return shapes
 
 
 @dataclass(frozen=True)

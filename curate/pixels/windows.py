@@ -149,8 +149,7 @@ def _aligned_windows(source: Any, grid: ChipGrid, nodata: float | None) -> list[
     transform = source.transform
     straight = transform.b == 0 and transform.d == 0 and transform.a > 0 and transform.a == -transform.e
     zone = source.crs is not None and source.crs.to_epsg() == grid.epsg
-    same_nodata = nodata == source.nodata or (nodata is None and source.nodata is None)
-    if not (straight and zone and same_nodata):
+    if not (straight and zone):
         return [None] * len(grid.left)
     col, row = (grid.left - transform.c) / transform.a, (transform.f - grid.top) / transform.a
     size = grid.size_m / transform.a
@@ -159,6 +158,9 @@ def _aligned_windows(source: Any, grid: ChipGrid, nodata: float | None) -> list[
     inside = (col > -ALIGNED_PX) & (row > -ALIGNED_PX)
     inside &= (col + size < source.width + ALIGNED_PX) & (row + size < source.height + ALIGNED_PX)
     whole = round(size)
+    same_nodata = nodata == source.nodata or (nodata is None and source.nodata is None)
+    if not same_nodata and whole != grid.size_px:
+        return [None] * len(grid.left)  # what GDAL takes for data would be mixed into its neighbours
     return [
         Window(round(c), round(r), whole, whole) if good else None
         for c, r, good in zip(col, row, aligned & inside, strict=True)

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from curate.sampling.arrays import Floats, Ints
 from curate.sampling.hashing import hash_words
-from curate.sampling.sphere import EARTH_RADIUS_KM, EqualAreaTable, row_of
+from curate.sampling.sphere import EqualAreaTable, row_of
+from curate.sphere import EARTH_RADIUS_KM
 
 _SLACK = 1.001  # a parallel is longer than the shortest way; distances themselves are compared later
 _POLAR_DEG = 89.0  # nearer to a pole all rows lie near an edge, and near any block

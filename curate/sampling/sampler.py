@@ -30,9 +30,9 @@ from curate.sampling.keeping import Kept, locate
 from curate.sampling.levels import scheme_of
 from curate.sampling.priority import order, season_shares
 from curate.sampling.source import Pool, Run, threads
-from curate.sampling.sphere import chord, unit_vectors
 from curate.sampling.splits import Blocks, assign_blocks, blocks_are_wide, too_near
 from curate.sampling.unique import refuse_duplicates
+from curate.sphere import chord, unit_vectors
 
 if TYPE_CHECKING:
     from curate.recipe import Sampling

@@ -11,7 +11,8 @@ from scipy.spatial import cKDTree
 from curate.sampling.arrays import Floats, numbers
 from curate.sampling.diversity import effective_number
 from curate.sampling.hashing import hash_strings
-from curate.sampling.sphere import EARTH_RADIUS_KM, EqualAreaTable, chord, unit_vectors
+from curate.sampling.sphere import EqualAreaTable
+from curate.sphere import EARTH_RADIUS_KM, chord, unit_vectors
 
 _CELLS = EqualAreaTable.of_side(1.0)
 

@@ -14,8 +14,6 @@ import numpy as np
 
 from curate.sampling.arrays import Floats, Ints
 
-EARTH_RADIUS_KM = 6371.0088  # mean radius, IUGG
-
 
 @dataclass(frozen=True)
 class EqualAreaTable:
@@ -51,19 +49,3 @@ class EqualAreaTable:
 def row_of(lat: Floats, rows: int) -> Ints:
     """Row of each latitude (degrees) among *rows* of equal height, from the south."""
     return np.clip(np.floor((lat + 90.0) * (rows / 180)).astype(np.int64), 0, rows - 1)
-
-
-def unit_vectors(lon: Floats, lat: Floats) -> Floats:
-    """Places (degrees) as points of the unit sphere, shape (n, 3)."""
-    east, north = np.radians(lon), np.radians(lat)
-    return np.stack([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)], axis=1)
-
-
-def chord(distance_km: float) -> float:
-    """Straight-line distance on the unit sphere of two places *distance_km* apart on the ground."""
-    return 2 * math.sin(min(distance_km / EARTH_RADIUS_KM, math.pi) / 2)
-
-
-def kilometres(chord_length: float) -> float:
-    """Ground distance of two places whose distance on the unit sphere is *chord_length*."""
-    return 2 * EARTH_RADIUS_KM * math.asin(min(chord_length / 2, 1.0))

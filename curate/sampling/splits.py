@@ -20,7 +20,8 @@ from curate.catalog.schema import SPLITS
 from curate.sampling.arrays import Floats, Ints, Mask, compact
 from curate.sampling.borders import ANY, WIDEST_KM, Around, edges
 from curate.sampling.hashing import hash_words, stream
-from curate.sampling.sphere import EARTH_RADIUS_KM, EqualAreaTable, chord, kilometres, unit_vectors
+from curate.sampling.sphere import EqualAreaTable
+from curate.sphere import EARTH_RADIUS_KM, chord, kilometres, unit_vectors
 
 if TYPE_CHECKING:
     from curate.recipe import Splits
@@ -153,7 +154,7 @@ def least_km(lon: Floats, lat: Floats, split: npt.NDArray[np.str_]) -> float | N
     train, evaluation = points[split == SPLITS[TRAIN]], points[split != SPLITS[TRAIN]]
     if not len(train) or not len(evaluation):
         return None
-    return kilometres(float(_nearest(train, evaluation).min()))
+    return float(kilometres(_nearest(train, evaluation).min()))
 
 
 def _nearest(these: Floats, of: Floats) -> Floats:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import shapely
 
+from curate.archives.files import Unavailable
 from curate.catalog.errors import InputError
 from curate.pixels.dark import low_percentile
 from curate.scenes import SCENES, LowPercentile, Rejected, acquisition_time, scene, table
@@ -222,6 +223,8 @@ def test_global_footprints_stay_global() -> None:
         ({"datetime": None}, None),
         ({"datetime": "yesterday"}, None),
         ({"datetime": 20200101}, None),
+        ({"datetime": "9999-12-31T23:59:59-05:00"}, None),  # past the last year in UTC
+        ({"datetime": "0001-01-01T00:00:00+05:00"}, None),
         ({}, None),
     ],
 )
@@ -382,12 +385,39 @@ def test_dark_pixels_settle_what_metadata_leave_open(
         ),  # Earth Search: S2B_20HMD_20221023_0_L2A, S2B_33UXP_20250302_0_L2A
         (darkest(1030, 1020), (-1000, "provider flag")),
         (darkest(2900, 7700), (-1000, "provider flag")),
-        (darkest(1030), (-1000, "provider flag")),
+        (darkest(1030), "provider flag in doubt, dark pixels unreadable"),  # broken or absent
     ],
 )
-def test_a_flag_that_denies_the_removal_is_checked(read: LowPercentile, expected: tuple[int, str]) -> None:
+def test_a_flag_that_denies_the_removal_is_checked(
+    read: LowPercentile, expected: tuple[int, str] | str
+) -> None:
     thing = item(**{"s2:processing_baseline": "04.00", "earthsearch:boa_offset_applied": False})
     assert settled(thing, read) == expected
+
+
+@pytest.mark.parametrize(
+    "flag", [{}, {"s2:processing_baseline": "04.00", "earthsearch:boa_offset_applied": False}]
+)
+def test_a_network_that_fails_decides_no_offset(flag: dict[str, Any]) -> None:
+    def read(href: str, nodata: float | None) -> float:
+        raise Unavailable("HTTP 503")
+
+    thing = item(**flag) if flag else SILENT
+    with pytest.raises(Unavailable, match="503"):
+        scene(thing, HREF, S2, ("B02", "B8A"), read)
+
+
+def test_what_is_not_wanted_is_refused_before_a_pixel_is_read() -> None:
+    asked = []
+
+    def refusal(footprint: shapely.Geometry, time: dt.datetime | None, cloud: float | None) -> str:
+        asked.append((footprint.bounds, time, cloud))
+        return "elsewhere"
+
+    when = dt.datetime(2023, 5, 6, 10, 20, 30, 500_000, tzinfo=dt.UTC)
+    found = scene(SILENT, HREF, S2, ("B02", "B8A"), refuse_to_read, refusal)
+    assert found == Rejected("scene-1", "elsewhere")
+    assert asked == [((10, 45, 11, 46), when, 12.5)]
 
 
 def test_dark_pixels_are_read_where_the_item_lies_and_with_its_nodata() -> None:
@@ -496,7 +526,7 @@ def test_scalings_that_are_no_numbers_count_as_silence() -> None:
 
 
 def test_bands_of_one_sensor_have_their_own_unit() -> None:
-    thing = item()
+    thing = item(platform="LANDSAT_9")
     thing["assets"] = {"red": {"href": "r.tif"}, "lwir11": {"href": "t.tif"}, "qa_pixel": {"href": "q.tif"}}
     found = scene(thing, HREF, LANDSAT, ("red", "lwir11"))
     assert not isinstance(found, Rejected)
@@ -544,11 +574,50 @@ def test_bands_for_the_cloud_detector_come_along_where_all_are_there() -> None:
 
 
 def test_landsat_takes_its_usual_scaling_where_the_item_is_silent() -> None:
-    thing = item()
+    thing = item(platform="LANDSAT_9")
     thing["assets"] = {"red": {"href": "red.tif"}}
     found = scene(thing, HREF, LANDSAT, ("red",))
     assert not isinstance(found, Rejected)
     assert (found["assets"][0]["scale"], found["assets"][0]["offset"]) == (2.75e-5, -0.2)
+
+
+@pytest.mark.parametrize(
+    ("platform", "expected"), [("landsat-8", None), ("landsat-7", "of another platform"), (None, None)]
+)
+def test_another_platforms_scenes_in_one_collection_are_refused(
+    platform: str | None, expected: str | None
+) -> None:
+    thing = item(platform=platform)
+    thing["assets"] = {"red": {"href": "red.tif"}}
+    found = scene(thing, HREF, LANDSAT, ("red",))
+    assert (found.reason if isinstance(found, Rejected) else None) == expected
+
+
+def test_a_radar_item_without_a_collection_has_no_usual_unit() -> None:
+    thing = item(platform="sentinel-1a")
+    thing["assets"] = {"vv": {"href": "vv.tif"}, "vh": {"href": "vh.tif"}}
+    rtc = SENSORS["sentinel-1-rtc"]
+    thing["collection"] = "sentinel-1-rtc"
+    assert not isinstance(scene(thing, HREF, rtc, ("VV", "VH")), Rejected)
+    del thing["collection"]
+    assert reason(thing, rtc, ("VV", "VH")) == "unit of backscatter unknown"
+
+
+def test_bands_that_declare_different_offsets_are_refused_without_a_look_at_pixels() -> None:
+    thing = item(**{"s2:processing_baseline": "99.99"})
+    for number, asset in enumerate(thing["assets"].values()):
+        asset["raster:bands"] = [{"scale": 1e-4, "offset": -0.1 * (number % 2)}]
+    found = scene(thing, HREF, S2, ("B02", "B8A"), lambda href, nodata: 100.0)
+    assert isinstance(found, Rejected) and found.reason == "bands declare different reflectance offsets"
+
+
+def test_a_span_that_ends_before_it_starts_is_no_time() -> None:
+    span = {"start_datetime": "2022-01-01T00:00:00Z", "end_datetime": "2020-01-01T00:00:00Z"}
+    assert acquisition_time(span) is None
+
+
+def test_orbit_states_are_lower_case() -> None:
+    assert row(item(**{"sat:orbit_state": "ASCENDING"}))["orbit_state"] == "ascending"
 
 
 def test_the_table_does_not_depend_on_the_order_of_rows() -> None:
@@ -595,7 +664,7 @@ OUTCOMES: dict[str, dict[str, int]] = {
     "sentinel-1-rtc": {"scene": 6},
     "sentinel-1-grd": {"backscatter not calibrated": 1, "bands missing": 7},
     "sentinel-1-slc": {"backscatter not calibrated": 1},
-    "landsat-c2-l2": {"scene": 49},
+    "landsat-c2-l2": {"scene": 48, "of another platform": 1},
     "hls2-l30": {"scene": 10},
     "modis-09A1-061": {"scene": 1},
     "modis-43A4-061": {"scene": 1},

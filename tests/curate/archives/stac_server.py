@@ -85,7 +85,7 @@ class Memory(BaseCoreClient):
         start, end = when if isinstance(when, tuple) else (when, when)
         wanted = asked.get("filter", asked.get("filter_expr"))
         if wanted is not None and os.environ.get("STAC_FILTER") == "refuse":
-            raise HTTPException(400, "no filters today")
+            raise HTTPException(int(os.environ.get("STAC_REFUSES_WITH", "400")), "no filters today")
         inside = [True] * len(self.items) if box is None else shapely.intersects(self.shapes, box)
         matched = []
         for item, near in zip(self.items, inside, strict=True):
@@ -198,6 +198,9 @@ class Faults:
             await asyncio.sleep(plan["seconds"])
         if kind == "truncate":
             return await self.app(scope, again, half(send))
+        if kind == "counts":
+            plain = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
+            return await self.app({**scope, "headers": plain}, again, counting(send, plan["more"]))
         if kind == "die":
             os._exit(1)
         return await self.app(scope, again, send)
@@ -222,6 +225,24 @@ def half(send: Any) -> Any:
         await send(message)
 
     return cut
+
+
+def counting(send: Any, more: int) -> Any:
+    """Passes on an answer whose count is too high by *more*, as an estimate may be."""
+    body = b""
+
+    async def estimate(message: dict[str, Any]) -> None:
+        nonlocal body
+        if message["type"] == "http.response.start":
+            return
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            page = json.loads(body)
+            await answer(
+                send, 200, json.dumps({**page, "numberMatched": page["numberMatched"] + more}).encode()
+            )
+
+    return estimate
 
 
 async def answer(

@@ -30,13 +30,15 @@ from curate.archives.api import ApiArchive, interval
 from curate.archives.boxes import boxes
 from curate.archives.duplicates import OLDER_DUPLICATE, older_rows, tile_of
 from curate.archives.found import GATHERED, Found
-from curate.archives.pacing import Patience
+from curate.archives.pacing import Pace, Patience
+from curate.archives.paging import Lost, Pages, Request
 from curate.archives.static import StaticArchive
 from curate.catalog.errors import InputError
+from curate.pixels.dark import low_percentile
 from curate.recipe import Period
 from curate.scenes import Rejected, scene
 from curate.sensors import SENSORS, Sensor
-from curate.signing import Signer, hide
+from curate.signing import Signer, hide, unsigned
 
 SERVER = Path(__file__).parent / "stac_server.py"
 S2, S1, DEM = (SENSORS[name] for name in ("sentinel-2-l2a", "sentinel-1-rtc", "cop-dem-glo-30"))
@@ -593,13 +595,131 @@ def test_only_blobs_that_need_it_are_signed() -> None:
     clock = [1_700_000_000.0]
     with token_endpoint(clock, [3000]) as (url, asked):
         signer = Signer(url, now=lambda: clock[0])
-        for href in ("https://example.org/a/B02.tif", "s3://eodata/a.tif", "/data/a.tif", f"{BLOB}?sig=mine"):
+        for href in ("https://example.org/a/B02.tif", "s3://eodata/a.tif", "/data/a.tif"):
             assert signer.sign(href) == href
         public = BLOB.replace("sentinel2l2a01", "unknown")
         assert [signer.sign(public), signer.sign(public)] == [public, public]
         assert len(asked) == 1
         assert signer.sign(f"{BLOB}?a=b").startswith(f"{BLOB}?a=b&se=")
         assert hide(f"cannot read '{signer.sign(BLOB)}': gone") == f"cannot read '{BLOB}': gone"
+
+
+def test_an_old_signature_is_replaced_where_there_is_a_new_one() -> None:
+    clock = [1_700_000_000.0]  # 2023-11-14T22:13:20Z
+    with token_endpoint(clock, [3000]) as (url, asked):
+        signer = Signer(url, now=lambda: clock[0])
+        mine = f"{BLOB}?se=2023-11-14T23%3A00%3A00Z&sp=r&sig=mine"
+        assert signer.sign(mine) == mine and not asked
+        clock[0] += 3600
+        signed = signer.sign(f"{mine}&a=b")
+        assert signed.startswith(f"{BLOB}?a=b&se=") and "mine" not in signed and "s3cret1" in signed
+        assert "mine" not in signer.sign(f"{BLOB}?sig=mine")
+        private = mine.replace("sentinel2l2a01", "unknown")
+        assert signer.sign(private) == private
+    assert Signer("http://127.0.0.1:9", now=lambda: clock[0]).sign(mine) == mine
+
+
+SECRETS = {
+    "SAS": (
+        "https://a.blob.core.windows.net/c/x.parquet?sv=2&st=1&se=3&sr=c&sp=rl&skoid=k&sig=S3cret%3D",
+        "",
+    ),
+    "S3": ("https://b.s3.amazonaws.com/x.tif?X-Amz-Credential=S3cret&X-Amz-Signature=S3cret", ""),
+    "older S3": ("https://b.example.org/x.tif?AWSAccessKeyId=S3cret&Expires=1&Signature=S3cret", ""),
+    "Google": ("https://storage.googleapis.com/b/x.tif?X-Goog-Signature=S3cret", ""),
+    "with others": ("https://example.org/x.tif?a=1&sig=S3cret&x-amz-date=S3cret&b=2", "?a=1&b=2"),
+    "a person": ("https://me:S3cret@example.org/x.tif", ""),
+}
+
+
+@pytest.mark.parametrize(("href", "rest"), SECRETS.values(), ids=SECRETS)
+def test_secrets_in_hrefs_are_neither_kept_nor_said(href: str, rest: str) -> None:
+    bare = href.partition("?")[0].replace("me:S3cret@", "") + rest
+    assert unsigned(href) == bare
+    assert unsigned(f"{href}#row=1&column=B02") == f"{bare}#row=1&column=B02"
+    for text in ("{} is gone", "'{}': HTTP 404", "in {}: HTTP 403", "({}), twice", "{}"):
+        assert hide(text.format(href)) == text.format(bare)
+
+
+def test_what_is_no_secret_stays() -> None:
+    for href in (
+        "https://example.org/x.tif?st=1&sp=2",
+        "s3://bucket/items/??.parquet",
+        "/data/what?",
+        "abfs://container@account.dfs.core.windows.net/x",
+        "http://127.0.0.1:9000/me@home:1@2.tif",
+    ):
+        assert unsigned(href) == href and hide(href) == href
+
+
+def test_hrefs_of_scenes_are_without_signatures() -> None:
+    thing = item("item", 8, 45, "2022-05-01T10:30:00Z", **{"s2:processing_baseline": "03.01"})
+    thing["assets"]["blue"]["href"] = f"{BLOB}?se=2023&sig=S3cret"
+    thing["assets"]["scl"] = {"href": "https://example.org/scl.tif?X-Amz-Signature=S3cret"}
+    row = scene(thing, "https://example.org/item.json?sig=S3cret", S2, BLUE)
+    assert not isinstance(row, Rejected)
+    assert [x["href"] for x in row["assets"]] == [BLOB, "https://example.org/scl.tif"]
+
+
+def test_an_estimated_count_is_no_loss(server: Server, static: StaticArchive) -> None:
+    archive = opened(server, Patience(**{**vars(QUICK), "page": 8}))
+    server.plan(kind="counts", more=5)
+    found = archive.search(ONE_BOX, EVER, S2, BLUE)
+    assert not found.missing
+    assert scenes(found) == scenes(static.search(ONE_BOX, EVER, S2, BLUE))
+    once = -(-(len(found) + found.other) // 8)
+    assert len(server.searches()) == 2 * once
+
+
+@pytest.mark.parametrize(
+    ("rounds", "why"),
+    [
+        (["ab", "ab"], None),
+        (["ab", "abcde"], None),
+        (["abc", "cde"], None),  # all five in the end
+        (["ab", "abc"], "counted 5 items and sent 3"),
+        (["ab", ""], "counted 5 items and sent 0"),
+        (["", ""], None),
+        (["abcde"], None),
+    ],
+)
+def test_fewer_items_than_counted_are_asked_for_once_more(rounds: list[str], why: str | None) -> None:
+    asked: list[str] = []
+
+    class Answers:
+        def request(self, href: str, *arguments: Any) -> str:
+            asked.append(href)
+            features = [{"id": name} for name in rounds[len(asked) - 1]]
+            return json.dumps({"features": features, "numberMatched": 5})
+
+    pages: Any = Pages(Answers(), Pace(1000), QUICK)  # type: ignore[arg-type]
+    came: list[str] = []
+    try:
+        came.extend(one["id"] for one in pages.walk(Request("https://example.org/search")))
+    except Lost as lost:
+        assert why is not None and why in str(lost)
+    else:
+        assert why is None
+    assert came == sorted({*"".join(rounds)}) and len(asked) == len(rounds)
+
+
+@pytest.mark.parametrize("status", [404, 422, 500, 501])
+def test_a_server_that_fails_at_the_filter_is_asked_without(tmp_path: Path, status: int) -> None:
+    items = cloudy_items()
+    static = StaticArchive.open(str(write_static(items, tmp_path / "static")))
+    environment = {"STAC_FILTER": "refuse", "STAC_REFUSES_WITH": str(status)}
+    server = Server(write_lines(items, tmp_path / "items.ndjson"), **environment)
+    try:
+        archive = opened(server, Patience(**{**vars(QUICK), "threads": 1}))
+        server.plan()
+        found = archive.search(ALPS, EVER, S2, BLUE, 40.0)
+        asked = ["filter" in search["asked"] for search in server.searches()]
+    finally:
+        server.stop()
+    assert not found.missing
+    assert scenes(found) == scenes(static.search(ALPS, EVER, S2, BLUE, 40.0))
+    tries = QUICK.tries if status == 500 else 1
+    assert asked[: tries + 1] == [True] * tries + [False] and not any(asked[tries:])
 
 
 def test_many_threads_ask_for_one_token() -> None:
@@ -613,9 +733,16 @@ def test_many_threads_ask_for_one_token() -> None:
 
 
 @pytest.mark.real
-def test_the_sample_archive_through_an_api(real_data: Path, tmp_path: Path) -> None:
+def test_the_sample_archive_through_an_api(
+    real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Same scenes as from its files, around all its sites; the items that are served have absolute asset hrefs."""
     root, elsewhere = real_data / "archive", "https://example.org"
+
+    def low(href: str, nodata: float | None) -> float:
+        return low_percentile(href.removeprefix(elsewhere), nodata)
+
+    monkeypatch.setattr("curate.archives.found.low_percentile", low)
     items = []
     for path in sorted(root.glob("*/*/*.json")):
         thing = json.loads(path.read_text())

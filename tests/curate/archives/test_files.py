@@ -13,13 +13,16 @@ import pytest
 import rasterio
 import shapely
 
-from curate import gdal
+from curate import gdal, stages
+from curate.archives import open_archive
 from curate.archives.files import Files, HttpFile, Unavailable, is_glob
 from curate.archives.pacing import Patience
 from curate.archives.static import StaticArchive
 from curate.archives.table import TableArchive
 from curate.catalog.errors import InputError
-from curate.recipe import Period
+from curate.catalog.geoparquet import read_metadata
+from curate.engine import Engine
+from curate.recipe import Period, Recipe
 from curate.sensors import SENSORS
 
 QUICK = Patience(
@@ -323,3 +326,61 @@ def test_an_expired_or_wrong_key_is_said(s3_store: Any, monkeypatch: pytest.Monk
     with pytest.raises(InputError, match="cannot be read"), gdal.opened("s3://chips/b.tif"):
         pass
     shutil.rmtree(store / "chips")
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_a_store_that_cannot_be_asked_is_said(
+    s3_store: Any, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    _, server = s3_store
+    server.plan(kind="status", status=status)
+    for name in ("s3://bucket/items", "s3://bucket/items/*.parquet", "majortom:s3://bucket/items"):
+        with pytest.raises(InputError, match=r"Check the bucket's name, AWS_ENDPOINT_URL"):
+            open_archive(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(InputError, match=r"Archive s3://bucket/items cannot be read.*Set AWS_ACCESS_KEY_ID"):
+        open_archive("s3://bucket/items")
+
+
+def test_a_region_that_cannot_be_told_is_said(bare: pytest.MonkeyPatch) -> None:
+    def resolve(bucket: str) -> str:
+        raise OSError(f"When resolving region for bucket '{bucket}': HTTP status 404")
+
+    bare.setattr("pyarrow.fs.resolve_s3_region", resolve)
+    with pytest.raises(
+        InputError, match=r"s3://nowhere-1/items cannot be read: When resolving region.*Set AWS_"
+    ):
+        open_archive("s3://nowhere-1/items")
+
+
+SIGNATURE = "?sv=2022&se=2099-01-01T00%3A00%3A00Z&sp=r&sig=S3cret"
+
+
+def test_the_signature_of_an_archive_is_written_nowhere(
+    folder: Path, file_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    server = file_server(folder)
+    url = f"{server.url}/items.parquet"
+    options = {"archive": url + SIGNATURE, "region": "bbox:10.5,45.2,10.9,45.8"}
+    options |= {"sensors.anchor": S2.name, "sensors.partners": [], "sensors.bands": {S2.name: ["B02"]}}
+    recipe = Recipe().with_options({**options, "descriptors.landcover": "none.tif"})
+    workspace = stages.start(recipe, tmp_path / "catalogs")
+    assert not stages.search(recipe, workspace, Engine(workers=1)).reused
+    assert all("sig=S3cret" in one["query"] for one in server.log() if one["path"] == "/items.parquet")
+    assert server.log()
+    assert (read_metadata(workspace.scenes) or {})["archive"] == url
+    assert workspace.load_recipe().archive == url
+    assert stages.search(recipe.with_options({"archive": url}), workspace, Engine(workers=1)).reused
+    files = [path for path in (tmp_path / "catalogs").rglob("*") if path.is_file()]
+    assert len(files) > 2 and not any(b"S3cret" in path.read_bytes() for path in files)
+    other = recipe.with_options({"region": "bbox:100,10,100.5,10.5"})
+    with pytest.raises(InputError, match="has no usable") as caught:
+        stages.search(other, workspace, Engine(workers=1))
+    assert "S3cret" not in str(caught.value) and url in str(caught.value)
+    for status in (403, 503):
+        server.plan(kind="status", status=status)
+        with pytest.raises(InputError, match=f"HTTP {status}") as caught:
+            open_archive(url + SIGNATURE)
+        assert "S3cret" not in str(caught.value)
+    assert "S3cret" not in "".join(capsys.readouterr())

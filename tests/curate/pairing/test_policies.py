@@ -235,6 +235,27 @@ def test_footprints_that_are_not_convex_or_cross_the_antimeridian_are_measured_a
             assert row["coverage"] == pytest.approx(both.area / cell.area, abs=1e-9)
 
 
+def test_coverage_counts_for_an_anchor_alone() -> None:
+    cells = cells_of((10, 45, 10.02, 45.02))
+    west, _, east, _ = cells.polygons[0].bounds
+    rows = [scene("a", S2, 0, shapely.box(9, 44, west + 0.1 * (east - west), 46))]
+    alone = recipe(sensors__partners=[], pairing__min_coverage=0.5)
+    pairs, came_in, rejected = run(cells, rows, alone)
+    assert (pairs.num_rows, came_in, rejected) == (0, 1, {f"{S2} covers too little": 1})
+
+
+def test_a_cell_at_the_antimeridian_reaches_across_it() -> None:
+    row, col = GRID.at(np.array([179.99, -179.99]), np.array([-17.0, -17.0]))
+    cells = Cells.of(GRID, row, col)
+    both = wrapped(shapely.box(178, -19, 182, -15))
+    pairs, _, _ = run(cells, [scene("a", S2, 0, both), scene("b", S1, 1, both)], recipe())
+    assert pairs["coverage"].to_pylist() == [1.0, 1.0]
+    for shape in shapely.from_wkb(pairs["geometry"].to_numpy()):
+        assert shape.is_valid
+        for lon in (179.995, -179.995):
+            assert shape.intersects(shapely.Point(lon, -17.0))
+
+
 def test_groups_hold_every_cell_once_and_one_zone_each() -> None:
     row, col = GRID.within(-20, 30, 40, 84)
     parts = groups(GRID, row, col)

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from curate.recipe import Sampling, Splits
 from curate.sampling import draw
 from curate.sampling.distance import BLOCKS, Queue, spread
-from curate.sampling.sphere import chord, unit_vectors
+from curate.sphere import chord, unit_vectors
 
 Makes = Callable[..., pa.Table]
 WHOLE = Splits(val=0, test=0)

@@ -10,7 +10,8 @@ import pytest
 
 from curate.sampling.diversity import effective_number
 from curate.sampling.spacing import spacing
-from curate.sampling.sphere import EARTH_RADIUS_KM, EqualAreaTable
+from curate.sampling.sphere import EqualAreaTable
+from curate.sphere import EARTH_RADIUS_KM
 
 
 def kilometres(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:

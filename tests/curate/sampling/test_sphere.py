@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.sampling.sphere import EARTH_RADIUS_KM, EqualAreaTable, chord, kilometres, unit_vectors
+from curate.sampling.sphere import EqualAreaTable
+from curate.sphere import EARTH_RADIUS_KM, chord, kilometres, unit_vectors
 
 
 def test_one_degree_blocks_have_one_area() -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from curate.catalog.schema import SPLITS
 from curate.recipe import Splits
-from curate.sampling.sphere import EqualAreaTable, kilometres, unit_vectors
+from curate.sampling.sphere import EqualAreaTable
 from curate.sampling.splits import TEST, TRAIN, VAL, Assignment, _shares, assign, least_km
+from curate.sphere import kilometres, unit_vectors
 
 
 def scatter(places: int = 3000, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from curate.recipe import Sampling, Splits
 from curate.sampling import ALPHAS, counting, draw, sampler, unique
 from curate.sampling.sampler import Sampler
 from curate.sampling.source import Pool, in_order, threads
-from curate.sampling.sphere import chord, unit_vectors
+from curate.sphere import chord, unit_vectors
 
 ROWS = 12_000
 SPLITS = Splits(val=0.2, test=0.1, block_deg=0.5, buffer_km=4)

@@ -278,6 +278,23 @@ def test_an_address_without_the_table(tmp_path: Path, file_server: Any) -> None:
         open_archive(f"bigearthnet:{file_server(tmp_path).url}")
 
 
+def test_only_an_absent_second_table_may_lack(
+    tmp_path: Path, raster: Any, search: Any, file_server: Any
+) -> None:
+    corpus = make(tmp_path / "v2", 2, raster)
+    names = search(corpus, S2).scenes["id"].to_pylist()
+    table([{"patch_id": names[0]}], corpus / "metadata.parquet")
+    second = corpus / "metadata_for_patches_with_snow_cloud_or_shadow.parquet"
+    server = file_server(corpus)
+    assert search(f"bigearthnet:{server.url}", S2).scenes["id"].to_pylist() == names[:1]
+    table([{"patch_id": names[1]}], second)
+    assert search(f"bigearthnet:{server.url}", S2).scenes["id"].to_pylist() == names
+    for status, do in ((403, "Download it again"), (503, "Try again later")):
+        server.plan(kind="status", status=status, path=second.name)
+        with pytest.raises(InputError, match=f"{second.name} cannot be read: HTTP {status}. {do}"):
+            open_archive(f"bigearthnet:{server.url}")
+
+
 def test_what_is_no_bigearthnet(tmp_path: Path) -> None:
     (tmp_path / "else").mkdir()
     for path in (tmp_path, tmp_path / "none"):

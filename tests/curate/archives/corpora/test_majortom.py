@@ -319,3 +319,13 @@ def test_a_real_cell_is_what_the_static_catalog_says(
             theirs["offset"],
             theirs["unit"],
         )
+
+
+@pytest.mark.parametrize("status", [401, 403, 503])
+def test_a_server_that_refuses_is_not_taken_for_an_empty_one(
+    corpus: Path, file_server: Any, status: int
+) -> None:
+    server = file_server(corpus)
+    server.plan(kind="status", status=status, path="Core-S1RTC")
+    with pytest.raises(InputError, match=rf"Core-S1RTC/metadata\.parquet cannot be read: HTTP {status}"):
+        open_archive(f"majortom:{server.url}")
