@@ -11,7 +11,7 @@ from curate.catalog.schema import SEASONS
 from curate.grid import Floats, Grid, Ints
 from curate.pairing.choice import best, in_kept_orbit
 from curate.pairing.coverage import areas_inside_both
-from curate.pairing.places import Cells, Meetings, Scenes, Shapes, meet, overlap
+from curate.pairing.places import LEAST_SHARE, Cells, Meetings, Scenes, Shapes, meet, overlap
 from curate.pairing.table import pairs_table
 from curate.pairing.times import partners_in_time, seasons
 from curate.recipe import Recipe
@@ -80,7 +80,7 @@ class _Pairs:
         i, j = partners_in_time(self.anchors, self.met, partners, met, rules.max_dt_days * 24)
         in_time = self._has(i)
         coverage = self._coverage_with(i, partners, met, j)
-        enough = (coverage > 0) & (coverage >= rules.min_coverage)
+        enough = (coverage > LEAST_SHARE) & (coverage >= rules.min_coverage)
         i, j, coverage = i[enough], j[enough], coverage[enough]
         covered = self._has(i)
         apart = np.nan_to_num(np.abs(partners.hours[met.scene[j]] - self.anchors.hours[self.met.scene[i]]))

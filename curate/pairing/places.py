@@ -18,7 +18,7 @@ from curate.pairing.coverage import Edges, areas_inside
 from curate.sensors import Sensor
 
 Shapes = npt.NDArray[np.object_]
-_WHOLE = 1e-9  # a share that lacks no more is the whole
+LEAST_SHARE = 1e-9  # of a cell, about a tenth of a square metre of 10 km: rounding, no coverage
 _GROUP_CELLS = 2_500  # a task: about a second of work, and 100 MB
 _BLOCK_DEG = 1.0  # candidate cells are looked for block by block, however many scenes lie on one
 
@@ -155,7 +155,7 @@ def _shares(shapes: Shapes, shape: Ints, scenes: Scenes, scene: Ints) -> Floats:
     box = (np.cumsum(size) - size)[shape[rows]] + _counted(size[shape])
     inside = areas_inside(bounds[box], scenes.edges, scene[rows])
     share: Floats = np.bincount(rows, inside, minlength=len(shape)) / shapely.area(shapes)[shape]
-    return np.where(share > 1 - _WHOLE, 1.0, share)
+    return np.where(share > 1 - LEAST_SHARE, 1.0, np.where(share < LEAST_SHARE, 0.0, share))
 
 
 def candidate_cells(grid: Grid, area: shapely.Geometry, anchors: pa.Table) -> Cells:

@@ -20,6 +20,7 @@ from curate.chips import wrapped
 from curate.grid import Grid
 from curate.pairing import Cells, Scenes, groups, pair
 from curate.pairing.choice import SAME_COVERAGE
+from curate.pairing.places import meet
 from curate.pairing.times import seasons
 from curate.recipe import Recipe
 from curate.scenes import arranged, table
@@ -254,6 +255,27 @@ def test_a_cell_at_the_antimeridian_reaches_across_it() -> None:
         assert shape.is_valid
         for lon in (179.995, -179.995):
             assert shape.intersects(shapely.Point(lon, -17.0))
+
+
+def test_slanted_footprints_meet_the_cells_that_they_overlap_and_no_others() -> None:
+    random = np.random.default_rng(3)
+    cells = cells_of((10.0, 45.0, 13.0, 47.0))
+    rows = []
+    for i in range(60):
+        box = shapely.box(-0.6, -0.5, 0.6, 0.5)
+        shape = shapely.affinity.rotate(box, float(random.uniform(0, 90)))
+        rows.append(
+            scene(f"s{i}", S2, i, shapely.affinity.translate(shape, *random.uniform((10, 45), (13, 47))))
+        )
+    scenes = Scenes.of(table(rows), sensor(S2))
+    met = meet(cells, cells.reach(1200), scenes)
+    shares = (
+        shapely.area(shapely.intersection(cells.polygons[:, None], scenes.footprints[None, :]))
+        / shapely.area(cells.polygons)[:, None]
+    )
+    expected = {(int(c), int(s)) for c, s in np.argwhere(shares > 1e-9)}
+    assert set(zip(met.cell.tolist(), met.scene.tolist(), strict=True)) == expected
+    assert met.coverage == pytest.approx(shares[met.cell, met.scene], abs=1e-9)
 
 
 def test_groups_hold_every_cell_once_and_one_zone_each() -> None:
