@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=1_000_000, help="of each sensor")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument(
-        "--slice", type=int, nargs="*", default=[1_000, 10_000], help="cells of the straightforward way"
+        "--slice", type=int, nargs="*", default=[1_000, 5_000], help="cells of the straightforward way"
     )
     options = parser.parse_args()
     tiles = gpd.read_parquet(options.tiles).geometry.to_numpy()
@@ -92,8 +92,8 @@ def one_slice(grid: Grid, path: Path, number: int) -> None:
     seconds: dict[str, float] = {}
     ways: dict[str, Callable[[], int]] = {
         "this package": lambda: ours(grid, cells, path),
-        "sjoin + merge_asof": lambda: straightforward(cells, names, path, coverage=False),
-        "the same, and the coverage": lambda: straightforward(cells, names, path, coverage=True),
+        "sjoin + merge_asof": lambda: straightforward(cells, names, path, same_choice=False),
+        "sjoin, coverage, nearest": lambda: straightforward(cells, names, path, same_choice=True),
     }
     for name, way in ways.items():
         started = time.perf_counter()
@@ -115,10 +115,11 @@ def ours(grid: Grid, cells: Cells, path: Path) -> int:
     return found
 
 
-def straightforward(cells: Cells, names: np.ndarray, path: Path, coverage: bool) -> int:
-    """Cells joined to each sensor's footprints, then acquisitions to the nearest in time within three days.
+def straightforward(cells: Cells, names: np.ndarray, path: Path, same_choice: bool) -> int:
+    """Cells joined to each sensor's footprints, then acquisitions to acquisitions within three days.
 
-    With *coverage* the share of the cell that both cover is worked out for the pairs, not for their choice.
+    With *same_choice* every candidate's coverage is worked out and the nearest of those that cover enough is taken, as
+    this package does; else `merge_asof` takes the nearest, whatever it covers.
     """
     frame = gpd.GeoDataFrame({"cell": names}, geometry=cells.polygons, crs=4326)
     scenes = gpd.read_parquet(path, columns=["id", "sensor", "datetime", "geometry"])
@@ -127,20 +128,27 @@ def straightforward(cells: Cells, names: np.ndarray, path: Path, coverage: bool)
         some = scenes[scenes["sensor"] == name].drop(columns="sensor")
         some = some.set_crs(4326, allow_override=True).reset_index(drop=True)
         joined = gpd.sjoin(frame, some, predicate="intersects").rename(columns={"datetime": "when"})
-        joined["footprint"] = some.geometry.to_numpy()[joined.pop("index_right")] if coverage else None
+        joined[f"{prefix}_row"] = joined.pop("index_right")
         joined[f"{prefix}_time"] = joined["when"]
-        joined = joined.rename(columns={"id": f"{prefix}_id", "footprint": f"{prefix}_footprint"})
-        sides.append(pd.DataFrame(joined).rename(columns={"geometry": f"{prefix}_cell"}).sort_values("when"))
-    left, right = sides
-    pairs = pd.merge_asof(
-        left, right, on="when", by="cell", direction="nearest", tolerance=pd.Timedelta(days=3)
-    )
-    pairs = pairs.dropna(subset=["s1_id"])
+        joined = pd.DataFrame(joined.rename(columns={"id": f"{prefix}_id"})).drop(columns="geometry")
+        sides.append((joined.sort_values("when"), some.geometry.to_numpy()))
+    (left, first), (right, second) = sides
+    if not same_choice:
+        pairs = pd.merge_asof(
+            left, right, on="when", by="cell", direction="nearest", tolerance=pd.Timedelta(days=3)
+        ).dropna(subset=["s1_id"])
+        pairs["dt_hours"] = (pairs["s1_time"] - pairs["s2_time"]).dt.total_seconds() / 3600
+        return len(pairs)
+    pairs = left.drop(columns="when").merge(right.drop(columns="when"), on="cell")
     pairs["dt_hours"] = (pairs["s1_time"] - pairs["s2_time"]).dt.total_seconds() / 3600
-    if coverage:
-        cell, first, second = (pairs[name].to_numpy() for name in ("s2_cell", "s2_footprint", "s1_footprint"))
-        both = shapely.intersection(shapely.intersection(cell, first), second)
-        pairs["coverage"] = shapely.area(both) / shapely.area(cell)
+    pairs = pairs[pairs["dt_hours"].abs() <= 72].reset_index(drop=True)
+    cell = frame.set_index("cell").geometry.loc[pairs["cell"]].to_numpy()
+    both = shapely.intersection(shapely.intersection(cell, first[pairs["s2_row"]]), second[pairs["s1_row"]])
+    pairs["coverage"] = shapely.area(both) / shapely.area(cell)
+    most = pairs.groupby(["cell", "s2_id"])["coverage"].transform("max")
+    pairs = pairs[(pairs["coverage"] > 0) & (pairs["coverage"] >= 0.9 * most)]
+    pairs["apart"] = pairs["dt_hours"].abs()
+    pairs = pairs.sort_values(["apart", "s1_time", "s1_id"]).drop_duplicates(["cell", "s2_id"])
     return len(pairs)
 
 
