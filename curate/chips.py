@@ -17,6 +17,7 @@ import shapely
 from pyproj import Transformer
 
 from curate.grid import UPS_NORTH, UPS_SOUTH, Floats, Grid, Ints
+from curate.running import running
 
 _EDGE_POINTS = 16  # per side of a cell, so that curved edges are followed
 _POLE_DEG = 90 - 1e-9
@@ -97,7 +98,7 @@ def places_in(grid: Grid, row: Ints, col: Ints, epsg: int, size_m: float) -> Chi
     wide, tall = last_x - first_x + 1, last_y - first_y + 1
     number = wide * tall
     owner = np.repeat(np.arange(len(row)), number)
-    k = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
+    k = running(number)
     ix, iy = first_x[owner] + k % wide[owner], first_y[owner] + k // wide[owner]
     left, top = lattice.left_top(ix, iy)
     lon, lat = from_zone(epsg).transform(left + size_m / 2, top - size_m / 2)

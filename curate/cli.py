@@ -140,14 +140,10 @@ def catalog(
         "sites": sites,
         "pairing.max_dt_days": max_dt,
         "pairing.policy": policy,
-        "chips.size_px": chip_px,
-        "descriptors.landcover": landcover,
-        "descriptors.landcover_legend": landcover_legend,
-        "descriptors.landcover_resolution": landcover_resolution,
-        "descriptors.landcover_classes": landcover_classes,
-        "descriptors.climate": climate,
-        "descriptors.climate_legend": climate_legend,
     }
+    options |= _describing(
+        chip_px, landcover, landcover_legend, landcover_resolution, landcover_classes, climate, climate_legend
+    )
     options |= _drawing(budget, seed, allocation, levels, target, min_distance, keep)
     chosen = _recipe(recipe, options, setting)
     _run(["search", "pair", "describe", "cut"], chosen, _start(chosen, root), workers, scheduler)
@@ -202,15 +198,9 @@ def describe(
     scheduler: Scheduler = None,
 ) -> None:
     """Lay chips over the pairs and describe their land cover and climate: ROOT/<region>/pool/."""
-    options = {
-        "chips.size_px": chip_px,
-        "descriptors.landcover": landcover,
-        "descriptors.landcover_legend": landcover_legend,
-        "descriptors.landcover_resolution": landcover_resolution,
-        "descriptors.landcover_classes": landcover_classes,
-        "descriptors.climate": climate,
-        "descriptors.climate_legend": climate_legend,
-    }
+    options = _describing(
+        chip_px, landcover, landcover_legend, landcover_resolution, landcover_classes, climate, climate_legend
+    )
     _again(["describe"], region, options, setting, root, workers, scheduler)
 
 
@@ -353,6 +343,27 @@ def show_recipe(region: Region = None, root: Root = Path("catalogs")) -> None:
 
     chosen = Recipe() if region is None else Workspace(root, _slug(region, root)).load_recipe()
     typer.echo(yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False), nl=False)
+
+
+def _describing(
+    chip_px: int | None,
+    landcover: str | None,
+    landcover_legend: str | None,
+    landcover_resolution: float | None,
+    landcover_classes: str | None,
+    climate: str | None,
+    climate_legend: str | None,
+) -> dict[str, Any]:
+    """The options of a description as keys of the recipe."""
+    return {
+        "chips.size_px": chip_px,
+        "descriptors.landcover": landcover,
+        "descriptors.landcover_legend": landcover_legend,
+        "descriptors.landcover_resolution": landcover_resolution,
+        "descriptors.landcover_classes": landcover_classes,
+        "descriptors.climate": climate,
+        "descriptors.climate_legend": climate_legend,
+    }
 
 
 def _drawing(

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from curate.running import running
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Strings = npt.NDArray[Any]
@@ -113,9 +115,7 @@ class Grid:
         last = np.floor(np.nextafter(east, -360.0) * count / 360.0).astype(np.int64)
         number = np.minimum(np.maximum(last - first, 0) + 1, count)
         row = np.repeat(rows, number)
-        col = (
-            np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number) + np.repeat(first, number)
-        )
+        col = running(number) + np.repeat(first, number)
         count = np.repeat(count, number)
         return row, (col + count // 2) % count - count // 2
 

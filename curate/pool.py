@@ -21,6 +21,7 @@ from curate.descriptors.thematic import LandcoverMap, class_count, dominant, ent
 from curate.grid import Grid, Ints
 from curate.pairing import SCENE_COLUMNS
 from curate.recipe import Recipe
+from curate.running import running
 from curate.sensors import sensor as sensor_named
 from curate.summary import count
 
@@ -128,7 +129,7 @@ def _join(left: Ints, right: Ints) -> tuple[Ints, Ints]:
     low, high = np.searchsorted(left, right, side="left"), np.searchsorted(left, right, side="right")
     number = high - low
     j = np.repeat(np.arange(len(right)), number)
-    i = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number) + np.repeat(low, number)
+    i = running(number) + np.repeat(low, number)
     return i, j
 
 

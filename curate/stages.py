@@ -344,7 +344,7 @@ def describe(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
 def _landcover(recipe: Recipe, workspace: Workspace, area: shapely.Geometry) -> LandcoverMap:
     tiles: list[str] = []
     if recipe.descriptors.landcover == "archive":
-        table = read_table(workspace.scenes)
+        table = read_table(workspace.scenes, ["sensor", "assets"])
         rows = table.filter(pc.equal(table["sensor"], LANDCOVER_COLLECTION)).to_pylist()
         tiles = [workspace.absolute(row["assets"][0]["href"]) for row in rows]
         tiles.sort(reverse=True)  # where tiles of one year overlap, the newer version says it first

@@ -23,11 +23,11 @@ from curate.archives.boxes import Coverage
 from curate.archives.duplicates import OLDER_DUPLICATE, older_rows, processing_time
 from curate.archives.files import Unavailable, passing_fault, signed
 from curate.catalog.files import atomic
-from curate.catalog.geoparquet import ROW_GROUP_ROWS, geo_metadata
+from curate.catalog.geoparquet import geo_metadata
 from curate.catalog.schema import BBOX, METADATA_KEY
 from curate.pixels.dark import low_percentile
 from curate.recipe import Period
-from curate.scenes import SCENES, Rejected, arrangement, scene
+from curate.scenes import SCENES, SCENES_PER_GROUP, Rejected, arrangement, scene
 from curate.sensors import Sensor
 
 SIMULATED_KEY = "curate:simulated"
@@ -300,8 +300,8 @@ def write_scenes(parts: Iterable[Found], path: Path, root: str, metadata: dict[s
         pq.ParquetWriter(part, schema, compression="zstd", compression_level=9) as writer,
     ):
         for found in named:
-            for table in found.tables(ROW_GROUP_ROWS):
-                writer.write_table(_relative(table, root).cast(schema), row_group_size=ROW_GROUP_ROWS)
+            for table in found.tables(SCENES_PER_GROUP):
+                writer.write_table(_relative(table, root).cast(schema), row_group_size=SCENES_PER_GROUP)
 
 
 def _relative(table: pa.Table, root: str) -> pa.Table:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.grid import Floats, Ints
+from curate.running import running
 
 SAME_COVERAGE = 0.9  # acquisitions that cover nine tenths of what the best covers count as covering equally
 
@@ -23,7 +24,7 @@ def best(group: Ints, coverage: Floats, *cost: npt.NDArray[Any], keep: int = 1) 
     poor = coverage[rows] < SAME_COVERAGE * most[run]
     ranked = np.lexsort((*(one[rows] for one in cost[::-1]), poor, run))
     _, run_size = _runs(run)
-    rank = np.arange(len(rows)) - np.repeat(np.cumsum(run_size) - run_size, run_size)
+    rank = running(run_size)
     kept: Ints = np.concatenate([order[np.repeat(size <= keep, size)], rows[ranked[rank < keep]]])
     return np.sort(kept)
 

@@ -65,7 +65,7 @@ class _Pairs:
     @property
     def season(self) -> Ints:
         """Position in `SEASONS`."""
-        south, north = shapely.bounds(self.cells.polygons).reshape(-1, 4)[:, [1, 3]].T
+        south, north = self.cells.bounds[:, [1, 3]].T
         return seasons(self.anchors.hours[self.met.scene], ((south + north) / 2)[self.met.cell])
 
     def keep(self, rows: npt.NDArray[np.bool_], reason: str) -> None:

@@ -15,6 +15,7 @@ import shapely
 from curate.chips import wrapped
 from curate.grid import Floats, Grid, Ints
 from curate.pairing.coverage import Edges, areas_inside
+from curate.running import running
 from curate.sensors import Sensor
 
 Shapes = npt.NDArray[np.object_]
@@ -53,7 +54,7 @@ class Cells:
 
     def reach(self, size_m: float) -> Shapes:
         """The cells with a margin of *size_m*: a chip belongs to the cell of its centre and may stick out of it."""
-        north = np.abs(shapely.bounds(self.polygons).reshape(-1, 4)[:, [1, 3]]).max(1)
+        north = np.abs(self.bounds[:, [1, 3]]).max(1)
         margin_deg = size_m / 111_000.0 / np.maximum(np.cos(np.radians(north)), 0.02)
         shapes = _shapes(shapely.buffer(self.polygons, margin_deg, join_style="mitre"))
         bounds = shapely.bounds(shapes).reshape(-1, 4)
@@ -152,7 +153,7 @@ def _shares(shapes: Shapes, shape: Ints, scenes: Scenes, scene: Ints) -> Floats:
     boxes, box_of = shapely.get_parts(shapes, return_index=True)
     bounds, size = shapely.bounds(boxes).reshape(-1, 4), np.bincount(box_of, minlength=len(shapes))
     rows = np.repeat(np.arange(len(shape)), size[shape])
-    box = (np.cumsum(size) - size)[shape[rows]] + _counted(size[shape])
+    box = (np.cumsum(size) - size)[shape[rows]] + running(size[shape])
     inside = areas_inside(bounds[box], scenes.edges, scene[rows])
     share: Floats = np.bincount(rows, inside, minlength=len(shape)) / shapely.area(shapes)[shape]
     return np.where(share > 1 - LEAST_SHARE, 1.0, np.where(share < LEAST_SHARE, 0.0, share))
@@ -170,9 +171,9 @@ def candidate_cells(grid: Grid, area: shapely.Geometry, anchors: pa.Table) -> Ce
     size = np.floor(bounds[:, 2:] / _BLOCK_DEG).astype(np.int64) - low + 1
     boxes = np.unique(np.column_stack([low, size]), axis=0)
     column = np.repeat(boxes, boxes[:, 2], axis=0)
-    column[:, 0] += _counted(boxes[:, 2])
+    column[:, 0] += running(boxes[:, 2])
     block = np.repeat(column, column[:, 3], axis=0)
-    block[:, 1] += _counted(column[:, 3])
+    block[:, 1] += running(column[:, 3])
     blocks = np.unique(block[:, :2], axis=0) * _BLOCK_DEG
     blocks = blocks[shapely.intersects(area, shapely.box(*blocks.T, *(blocks + _BLOCK_DEG).T))]
     found = [
@@ -203,9 +204,3 @@ def overlap(first: Shapes, second: Shapes) -> Shapes:
 
 def _shapes(shapes: Any) -> Shapes:
     return np.asarray(shapes, dtype=object).reshape(-1)
-
-
-def _counted(number: Ints) -> Ints:
-    """0, 1, … number - 1 for each of *number*, in a row."""
-    counted: Ints = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
-    return counted

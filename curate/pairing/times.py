@@ -8,6 +8,7 @@ import numpy as np
 
 from curate.grid import Floats, Ints
 from curate.pairing.places import Meetings, Scenes
+from curate.running import running
 
 
 def partners_in_time(
@@ -28,8 +29,7 @@ def partners_in_time(
         high = _search(partners_met.cell, partner_when, met.cell, when + limit, "right")
     number = np.maximum(high - low, 0)
     anchor = np.repeat(np.arange(len(number)), number)
-    first = np.repeat(low - (np.cumsum(number) - number), number)
-    return anchor, np.arange(len(anchor)) + first
+    return anchor, running(number) + np.repeat(low, number)
 
 
 def seasons(hours: Floats, lat: Floats) -> Ints:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curate.sampling.arrays import Floats, Ints, Words, running
+from curate.running import running
+from curate.sampling.arrays import Floats, Ints, Words
 from curate.sampling.tree import Tree
 
 ALPHAS = {"representative": 1.0, "balanced": 0.75, "diverse": 0.5, "equal": 0.0}

@@ -77,10 +77,3 @@ def distinct(columns: Sequence[Ints]) -> tuple[Ints, Ints]:
         above, own = np.divmod(joint, max(len(values), 1))
         kinds = [*(kind[above] for kind in kinds), values[own]]
     return index, np.stack(kinds, axis=1)
-
-
-def running(counts: Ints) -> Ints:
-    """0 … c−1 for each c of *counts*, one after the other."""
-    ends = np.cumsum(counts)
-    total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total, dtype=np.int64) - np.repeat(ends - counts, counts)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from curate.sampling.arrays import Floats, Ints, Mask, running
+from curate.running import running
+from curate.sampling.arrays import Floats, Ints, Mask
 
 BLOCKS = tuple(int(256 * 1.25**k) for k in range(80))  # seats after which a block ends
 _FREE, _WAITS, _DRAWN = range(3)

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.sampling.arrays import Floats, Ints, Mask, Words, running
+from curate.running import running
+from curate.sampling.arrays import Floats, Ints, Mask, Words
 from curate.sampling.hashing import hash_strings, hash_words, stream
 from curate.sampling.sphere import EqualAreaTable, row_of
 

@@ -18,9 +18,10 @@ import numpy.typing as npt
 
 from curate.catalog.errors import InputError
 from curate.catalog.schema import SPLITS
+from curate.running import running
 from curate.sampling import counting
 from curate.sampling.allocation import Seats, lead, seat
-from curate.sampling.arrays import Floats, Ints, Mask, distinct, numbers, running
+from curate.sampling.arrays import Floats, Ints, Mask, distinct, numbers
 from curate.sampling.candidates import ALL, Candidates, Wanted, candidates
 from curate.sampling.counting import Counted
 from curate.sampling.distance import Queue, spread

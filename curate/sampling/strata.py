@@ -83,22 +83,3 @@ def covers(pool: pa.Table, presence: float) -> tuple[Ints, tuple[str, ...]]:
         "+".join(str(code) for bit, code in enumerate(codes) if members >> bit & 1)
         for members in found.tolist()
     )
-
-
-def merge_small(
-    climate: Ints, cover: Ints, labels: tuple[str, ...], dominant: Ints, least: int
-) -> tuple[Ints, tuple[str, ...], int]:
-    """Put strata (climate, set) of fewer than *least* rows together as (climate, ``<dominant class>+other``).
-
-    What is still small then stays so. Counts run over all splits, so that each split has the same strata.
-
-    Returns:
-        The new index and labels of each row's cover, and how many strata were merged.
-    """
-    _, stratum, count = np.unique(climate * len(labels) + cover, return_inverse=True, return_counts=True)
-    small = (count < least)[stratum]
-    classes, which = np.unique(dominant, return_inverse=True)
-    merged = np.where(small, len(labels) + which, cover).astype(np.int64)
-    used, index = np.unique(merged, return_inverse=True)
-    names = (*labels, *(f"{code}+other" for code in classes.tolist()))
-    return index.astype(np.int64), tuple(names[i] for i in used), int((count < least).sum())

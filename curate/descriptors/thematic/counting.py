@@ -15,6 +15,7 @@ from curate.descriptors.thematic.mesh import Mesh, mesh_of
 from curate.descriptors.thematic.rasters import STRANGE, Bytes, Classes, PixelGrid, Raster, strange_numbers
 from curate.grid import Ints
 from curate.legends import Legend
+from curate.running import running
 
 _UNIT = 1024  # pixels along a side of what is counted at once: whole blocks of a file where they are smaller
 _LARGEST_UNIT = 4096
@@ -173,7 +174,7 @@ def _windows(
     tall, wide = last_row - first_row + 1, last_col - first_col + 1
     number = tall * wide
     box = np.repeat(np.arange(len(cell)), number)
-    k = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
+    k = running(number)
     row, col = first_row[box] + k // wide[box], first_col[box] + k % wide[box]
     order = np.lexsort((col, row))
     row, col, box = row[order], col[order], box[order]
