@@ -25,8 +25,9 @@ from torch import nn
 from train.data import Chips, DataConfig, Sensor, open_catalog
 from train.execution import Execution
 from train.flops import cost
+from train.kinds import Rows
+from train.kinds.csmoe import CrossSensor
 from train.loader import Loader
-from train.loop import masks_for
 from train.models import CSMoE, ModelConfig
 from train.optimise import TrainConfig, optimiser_for, set_lr
 from train.presets import PAIR, shape
@@ -111,7 +112,8 @@ def measure(name: str, config: ModelConfig, setting: Setting, peak: float) -> Ro
         s: torch.randint(1, 5000, (batch, len(b), side, side)).short() for s, b in config.sensors.items()
     }
     images = data.images({s: values.to(device) for s, values in stored.items()})
-    masks = masks_for(model, train, batch, 0, device)
+    learning, rows = CrossSensor(model, train), Rows(0, 0, batch, batch)
+    masks = {sensor: mask.to(device) for sensor, mask in learning.masks(rows).items()}
 
     def encode() -> None:
         with torch.inference_mode(), execution.autocast(device):
@@ -137,7 +139,7 @@ def measure(name: str, config: ModelConfig, setting: Setting, peak: float) -> Ro
         set_lr(optimiser, train.lr_at(count % train.steps))
         fresh = data.images({s: values.to(device, non_blocking=True) for s, values in stored.items()})
         with execution.autocast(device):
-            loss = model(fresh, masks_for(model, train, batch, count, device)).losses["total"]
+            loss = learning(fresh, {}, Rows(count, 0, batch, batch))["total"]
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), train.clip)
         optimiser.step()

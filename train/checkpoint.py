@@ -1,7 +1,7 @@
 """What a run leaves behind: a checkpoint to go on from, and weights that explain themselves.
 
-`checkpoint.pt` holds everything that the next step depends on. `weights.safetensors` holds the model and, in
-its metadata, the model's and the data's configuration: bands and their order, units, scale, statistics, the
+`checkpoint.pt` holds everything that the next step depends on. `weights.safetensors` holds the model and, in its
+metadata, the model's kind and configuration and the data's: bands and their order, units, scale, statistics, the
 catalog's recipe hash, and whether its values were simulated. `load_model` needs that file alone.
 """
 
@@ -19,12 +19,13 @@ from torch import nn
 from curate.catalog import InputError
 from curate.catalog.files import atomic
 from train.data import DataConfig
-from train.models import CSMoE, ModelConfig
+from train.kinds import kind_of
+from train.models import Model
 from train.optimise import TrainConfig
 
 CHECKPOINT, WEIGHTS = "checkpoint.pt", "weights.safetensors"
-FORMAT = 1
-KEY = "csmoe"  # of the JSON in the metadata of the weights
+FORMAT = 2
+KEY = "train"  # of the JSON in the metadata of the weights
 
 
 def save_checkpoint(
@@ -87,10 +88,11 @@ def restore(state: dict[str, Any], model: nn.Module, optimiser: torch.optim.Opti
     return int(state["step"])
 
 
-def save_weights(folder: Path, model: CSMoE, data: DataConfig, train: TrainConfig, step: int) -> Path:
+def save_weights(folder: Path, model: Model, data: DataConfig, train: TrainConfig, step: int) -> Path:
     """Write `weights.safetensors` atomically."""
     about = {
         "format": FORMAT,
+        "kind": model.kind,
         "model": model.config.to_json(),
         "data": data.to_json(),
         "train": train.to_json(),
@@ -102,7 +104,7 @@ def save_weights(folder: Path, model: CSMoE, data: DataConfig, train: TrainConfi
     return folder / WEIGHTS
 
 
-def load_model(path: Path | str, device: torch.device | str = "cpu") -> tuple[CSMoE, DataConfig]:
+def load_model(path: Path | str, device: torch.device | str = "cpu") -> tuple[Model, DataConfig]:
     """The model in evaluation mode and its data configuration, from a weights file or a run's folder.
 
     Raises:
@@ -118,7 +120,8 @@ def load_model(path: Path | str, device: torch.device | str = "cpu") -> tuple[CS
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})[KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        model = CSMoE(ModelConfig.from_json(about["model"]))
+        kind = kind_of(about["kind"])
+        model = kind.model(kind.config(about["model"]))
         data = DataConfig.from_json(about["data"])
         model.load_state_dict(tensors)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:

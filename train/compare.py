@@ -11,10 +11,9 @@ from curate.catalog import InputError
 from curate.catalog.files import write_text
 from train import tables
 from train.bench import Setting, bench, bench_loader, machine, matmul_peak
-from train.execution import PRECISIONS, Execution
+from train.execution import PRECISIONS, Execution, choose_device
 from train.flops import cost
 from train.presets import CSMOE, PAIR, shape
-from train.pretrain import choose_device
 
 COUNTED = (*CSMOE, "csmae-sesd-base", "vit-base")
 TIMED = ("base", "csmae-sesd-base", "vit-base")

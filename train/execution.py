@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from curate.catalog import InputError
 from train.layers import Block, Blocks
 
 PRECISIONS = ("fp32", "bf16")
@@ -46,3 +47,26 @@ class Execution:
         """The context to run the forward pass in."""
         kind = torch.device(device).type
         return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device of that name; by default CUDA where there is one.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"There is no device {name!r}", do="Choose cpu, cuda or cuda:0") from error
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"Device {name!r} is not supported", do="Choose cpu or cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"There is no device {name!r} here",
+            f"{torch.cuda.device_count()} CUDA devices",
+            "Use --device cpu",
+        )
+    return device

@@ -16,8 +16,7 @@ from curate.catalog import RunError
 from curate.catalog.files import append_line, write_text
 
 LOG = "log.jsonl"
-ENDS = 20  # steps at the start and at the end whose mean reconstruction loss is compared
-NAMES = ("total", "reconstruction", "umr", "cmr", "mim", "grad_norm")
+ENDS = 20  # steps at the start and at the end whose mean loss is compared
 
 
 class Journal:
@@ -27,9 +26,10 @@ class Journal:
     is asked at every step.
     """
 
-    def __init__(self, folder: Path, every: int, eager: bool) -> None:
+    def __init__(self, folder: Path, every: int, names: Sequence[str], followed: str, eager: bool) -> None:
+        self.names, self.followed = tuple(names), followed
         self.path, self.every, self.eager = folder / LOG, every, eager
-        self.first: list[float] = []  # reconstruction loss of the first steps
+        self.first: list[float] = []  # the followed loss of the first steps
         self.last: list[float] = []  # and of the last
         self.latest: dict[str, float] = {}  # means of the last window written
         self._pending: list[tuple[int, Sequence[str], Tensor]] = []
@@ -37,7 +37,7 @@ class Journal:
         self._pairs, self._waited_s, self._since = 0, 0.0, time.perf_counter()
 
     def add(self, step: int, chip_ids: Sequence[str], values: Tensor, lr: float, waited_s: float) -> bool:
-        """Take the step's numbers, in the order of `NAMES`; True where a line was written.
+        """Take the step's numbers, in the order of `names`; True where a line was written.
 
         Raises:
             RunError: a loss is not finite.
@@ -60,7 +60,7 @@ class Journal:
         means = [sum(column) / len(self._window) for column in zip(*self._window, strict=True)]
         passed_s = max(time.perf_counter() - self._since, 1e-9)
         self.latest = {
-            **dict(zip(NAMES, means, strict=True)),
+            **dict(zip(self.names, means, strict=True)),
             "lr": lr,
             "pairs_per_s": self._pairs / passed_s,
             "data_wait": self._waited_s / passed_s,  # share of the time in which no batch was ready
@@ -97,16 +97,16 @@ class Journal:
             torch.stack([values for *_, values in self._pending]).double().cpu().tolist()
         )
         for (step, chip_ids, _), row in zip(self._pending, rows, strict=True):
-            wrong = [name for name, value in zip(NAMES, row, strict=True) if not math.isfinite(value)]
+            wrong = [name for name, value in zip(self.names, row, strict=True) if not math.isfinite(value)]
             if wrong:
                 raise RunError(
                     f"Training stopped at step {step + 1}: {' and '.join(wrong)} not finite. "
                     "Lower --lr, or look at the chips of that batch: " + ", ".join(map(str, chip_ids))
                 )
-            reconstruction = row[NAMES.index("reconstruction")]
+            followed = row[self.names.index(self.followed)]
             if len(self.first) < ENDS:
-                self.first.append(reconstruction)
-            self.last = [*self.last[1 - ENDS :], reconstruction]
+                self.first.append(followed)
+            self.last = [*self.last[1 - ENDS :], followed]
         self._window += rows
         self._pending = []
 

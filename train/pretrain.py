@@ -9,21 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from curate.catalog import Catalog, InputError
 from curate.catalog.files import sweep, write_text
 from train import report
 from train.checkpoint import CHECKPOINT, WEIGHTS, read_checkpoint, save_weights
 from train.data import Chips, DataConfig, open_catalog
-from train.evaluate.probe import probe, untrained
+from train.evaluate.probe import probe
 from train.evaluate.routing import routing
+from train.execution import choose_device
 from train.journal import LOG, Journal
+from train.kinds import Kind, kind_of
 from train.loop import train
-from train.models import CSMoE, ModelConfig
-from train.objectives import MASKINGS
+from train.models.base import Config, Model
 from train.optimise import TrainConfig
-from train.presets import preset
 
 ENOUGH_QUERIES = 1000
 CONFIG, PROBE, SUMMARY = "config.json", "probe.json", "summary.json"
@@ -34,7 +32,8 @@ class Options:
     """What a person may choose; None leaves it to the preset, or to the run that is resumed."""
 
     catalog: Path
-    preset: str | None = None  # tiny on a CPU, base on CUDA
+    kind: str = "csmoe"
+    preset: str | None = None  # by default the kind's for this device
     max_steps: int | None = None
     epochs: int | None = None
     batch_size: int | None = None
@@ -61,17 +60,20 @@ def pretrain(options: Options, say: Callable[[object], None] = print) -> Path:
         InputError: the catalog or an option does not do, or the run's folder is taken.
         RunError: a loss was not finite.
     """
-    check(options)
+    kind = kind_of(options.kind)
+    check(options, kind)
     device = choose_device(options.device)
     catalog = open_catalog(options.catalog)
-    name = options.preset or ("base" if device.type == "cuda" else "tiny")
-    preset(name)
-    folder = options.out or Path("runs") / f"csmoe-{catalog.path.stem}-{name}-s{options.seed or 0}"
+    name = options.preset or kind.default_preset(device.type == "cuda")
+    kind.preset(name)
+    folder = options.out or Path("runs") / f"{kind.name}-{catalog.path.stem}-{name}-s{options.seed or 0}"
     claim(folder, options)
 
     state = read_checkpoint(folder) if options.resume else None
     name = state["preset"] if state else name
-    model_config, data, config = resumed(state, options, catalog) if state else fresh(name, options, catalog)
+    model_config, data, config = (
+        resumed(state, kind, options, catalog) if state else fresh(name, kind, options, catalog)
+    )
     chips, validation = Chips(catalog, data, "train"), Chips(catalog, data, "val")
     if state and state["train_chips"] != fingerprint(chips):
         raise InputError(
@@ -80,16 +82,22 @@ def pretrain(options: Options, say: Callable[[object], None] = print) -> Path:
             "Start anew with --overwrite or another --out",
         )
 
-    model = untrained(model_config, config.seed).to(device)
-    say(report.heading(catalog, data, chips, validation, model, config, name, device))
-    about = {"model": model_config.to_json(), "data": data.to_json(), "train": config.to_json()}
+    model = kind.untrained(model_config, config.seed).to(device)
+    pretraining = kind.pretraining(model, config)
+    say(report.heading(catalog, data, chips, validation, pretraining, config, name, device))
+    about = {
+        "kind": model.kind,
+        "model": model_config.to_json(),
+        "data": data.to_json(),
+        "train": config.to_json(),
+    }
     write_text(
         folder / CONFIG, json.dumps({**about, "catalog": str(catalog.path.resolve())}, indent=1) + "\n"
     )
 
     (folder / SUMMARY).unlink(missing_ok=True)  # from here on the run is not finished
     marks = {"train_chips": fingerprint(chips), "preset": name}
-    step, journal = train(model, data, chips, validation, config, folder, state, marks)
+    step, journal = train(pretraining, data, chips, validation, config, folder, state, marks)
     weights = save_weights(folder, model, data, config, step)
     if step < config.steps:
         say(report.stopped(folder, step, config.steps))
@@ -97,14 +105,15 @@ def pretrain(options: Options, say: Callable[[object], None] = print) -> Path:
     summary = {"steps": step, "simulated": data.simulated, "reconstruction": ends(journal)}
     say(report.fall(ends(journal)))
     if options.probe:
-        summary["routing"] = measure(model, catalog, chips, config, folder, journal, say)
+        summary["routing"] = measure(kind, model, catalog, chips, config, folder, journal, say)
     write_text(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
     say(report.ending(weights))
     return folder
 
 
 def measure(
-    model: CSMoE,
+    kind: Kind,
+    model: Model,
     catalog: Catalog,
     chips: Chips,
     config: TrainConfig,
@@ -122,7 +131,9 @@ def measure(
     queries = Chips(catalog, chips.config, "test")
     if len(queries) < ENOUGH_QUERIES:
         queries = Chips(catalog, chips.config, "val+test")
-    probes = probe(model, untrained(model.config, config.seed).to(device).eval(), chips, queries, config.seed)
+    probes = probe(
+        model, kind.untrained(model.config, config.seed).to(device).eval(), chips, queries, config.seed
+    )
     fields = {"simulated": chips.config.simulated, "probes": [p.to_json() for p in probes]}
     write_text(folder / PROBE, json.dumps(fields, indent=1) + "\n")
     for each in probes:
@@ -134,15 +145,17 @@ def measure(
     return layers
 
 
-def fresh(name: str, options: Options, catalog: Catalog) -> tuple[ModelConfig, DataConfig, TrainConfig]:
+def fresh(
+    name: str, kind: Kind, options: Options, catalog: Catalog
+) -> tuple[Config, DataConfig, TrainConfig]:
     """Configuration of a new run."""
     data = DataConfig.of(catalog, options.sensors)
-    if len(data.sensors) < 2:
+    if len(data.sensors) < kind.least_sensors:
         raise InputError(
-            f"CSMoE learns across sensors and found only {', '.join(data.bands) or 'none'} in {catalog.path}",
+            f"{kind.name} learns across sensors and found only {', '.join(data.bands) or 'none'} in {catalog.path}",
             do="Give at least two with --sensors, or make the catalog with two",
         )
-    size = preset(name)
+    size = kind.preset(name)
     pairs = len(Chips(catalog, data, "train"))
     if not pairs:
         raise InputError(
@@ -170,8 +183,8 @@ def fresh(name: str, options: Options, catalog: Catalog) -> tuple[ModelConfig, D
 
 
 def resumed(
-    state: dict[str, Any], options: Options, catalog: Catalog
-) -> tuple[ModelConfig, DataConfig, TrainConfig]:
+    state: dict[str, Any], kind: Kind, options: Options, catalog: Catalog
+) -> tuple[Config, DataConfig, TrainConfig]:
     """Configuration of a run that goes on; --max-steps may move its end, nothing else may change.
 
     Raises:
@@ -179,7 +192,9 @@ def resumed(
     """
     if options.epochs is not None:
         raise InputError("--epochs does not go with --resume", do="Move the end of the run with --max-steps")
-    model = ModelConfig.from_json(state["model_config"])
+    if kind_of(state["kind"]).model is not kind.model:
+        raise InputError(f"The run to resume is of kind {state['kind']}", do=f"Use: train {state['kind']}")
+    model = kind.config(state["model_config"])
     data, config = DataConfig.from_json(state["data"]), TrainConfig.from_json(state["train"])
     found = {
         "preset": state["preset"],
@@ -204,7 +219,7 @@ def resumed(
     return model, data, replace(config, steps=options.max_steps or config.steps)
 
 
-def check(options: Options) -> None:
+def check(options: Options, kind: Kind) -> None:
     """Refuse numbers that mean nothing.
 
     Raises:
@@ -218,35 +233,12 @@ def check(options: Options) -> None:
         raise InputError(f"--seed is {options.seed}", "it must not be negative")
     if options.mask_ratio is not None and not 0 < options.mask_ratio < 1:
         raise InputError(f"--mask-ratio is {options.mask_ratio}", "it must lie between 0 and 1")
-    if options.masking is not None and options.masking not in MASKINGS:
+    if options.masking is not None and options.masking not in kind.maskings:
         raise InputError(
-            f"There is no masking {options.masking!r}", do=f"Choose one of: {', '.join(MASKINGS)}"
+            f"There is no masking {options.masking!r}", do=f"Choose one of: {', '.join(kind.maskings)}"
         )
     if options.resume and options.overwrite:
         raise InputError("--resume and --overwrite contradict each other", do="Give one of them")
-
-
-def choose_device(name: str | None) -> torch.device:
-    """The device of that name; by default CUDA where there is one.
-
-    Raises:
-        InputError: there is no such device here.
-    """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"There is no device {name!r}", do="Choose cpu, cuda or cuda:0") from error
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"Device {name!r} is not supported", do="Choose cpu or cuda")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(
-            f"There is no device {name!r} here",
-            f"{torch.cuda.device_count()} CUDA devices",
-            "Use --device cpu",
-        )
-    return device
 
 
 def claim(folder: Path, options: Options) -> None:

@@ -8,6 +8,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+APART = ("lr", "pairs_per_s", "data_wait", "grad_norm")  # what is no loss
+
 
 class Bar:
     """Steps done, and the latest losses, learning rate and speed."""
@@ -26,8 +28,7 @@ class Bar:
         self._task = self._progress.add_task("training", total=steps, completed=done, losses="")
 
     def show(self, values: Mapping[str, float]) -> None:
-        names = ("total", "umr", "cmr", "mim")
-        losses = " ".join(f"{name} {values[name]:.3f}" for name in names)
+        losses = " ".join(f"{name} {value:.3f}" for name, value in values.items() if name not in APART)
         speed = f"lr {values['lr']:.1e} {values['pairs_per_s']:.0f} pairs/s"
         self._progress.update(self._task, losses=f"{losses} {speed}")
 

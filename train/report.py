@@ -13,7 +13,7 @@ from train.data import Chips, DataConfig
 from train.evaluate.knn import Estimate
 from train.evaluate.probe import K, Probe
 from train.evaluate.routing import COLLAPSED
-from train.models import CSMoE
+from train.kinds import Pretraining
 from train.optimise import TrainConfig
 
 
@@ -22,22 +22,19 @@ def heading(
     data: DataConfig,
     chips: Chips,
     validation: Chips,
-    model: CSMoE,
+    pretraining: Pretraining,
     config: TrainConfig,
     preset: str,
     device: torch.device,
 ) -> str:
     """What is trained, on what, for how long."""
-    c = model.config
     sensors = ", ".join(f"{s.prefix} ({len(s.bands)} bands, {s.unit})" for s in data.sensors)
-    experts = f"{c.experts} experts × {c.slots} slots" if c.experts else "no experts"
-    millions = sum(p.numel() for p in model.parameters()) / 1e6
+    millions = sum(p.numel() for p in pretraining.model.parameters()) / 1e6
     epochs = config.steps * config.batch_size / len(chips)
     return (
         f"catalog  {catalog.path}{' (simulated)' if data.simulated else ''}: {len(chips):,} chips to train, "
         f"{len(validation):,} to validate, {data.chip_px} px, {sensors}\n"
-        f"model    csmoe {preset}: {millions:.1f} M parameters, {experts}, patch {c.patch_size} px, "
-        f"{c.tokens} tokens\n"
+        f"model    {preset}: {millions:.1f} M parameters, {pretraining.describe()}\n"
         f"training {config.steps:,} steps of {config.batch_size} pairs ({epochs:.1f} epochs), "
         f"{config.masking} masking {config.mask_ratio:.0%}, seed {config.seed}, {device}"
     )

@@ -14,8 +14,9 @@ from curate.catalog import InputError, RunError
 from train import loop
 from train.checkpoint import CHECKPOINT, WEIGHTS, load_model, read_checkpoint, save_weights
 from train.data import Chips, DataConfig, open_catalog
-from train.evaluate.probe import untrained
-from train.journal import LOG, NAMES, Journal
+from train.journal import LOG, Journal
+from train.kinds import KINDS
+from train.kinds.csmoe import CrossSensor
 from train.optimise import TrainConfig
 
 CONFIG = TrainConfig(steps=9, batch_size=8, lr=1e-3, log_every=2, save_every=3)
@@ -33,8 +34,9 @@ def run(splits, small_config):
     data, chips, validation = splits
 
     def start(folder, config=CONFIG, state=None):
-        model = untrained(small_config, config.seed)
-        step, journal = loop.train(model, data, chips, validation, config, folder, state)
+        model = KINDS["csmoe"].untrained(small_config, config.seed)
+        pretraining = KINDS["csmoe"].pretraining(model, config)
+        step, journal = loop.train(pretraining, data, chips, validation, config, folder, state)
         return model, step, journal
 
     return start
@@ -110,12 +112,12 @@ def test_a_signal_saves_and_ends_between_two_steps(run, tmp_path, monkeypatch, n
 def test_a_loss_that_is_not_finite_names_the_chips_and_spares_the_checkpoint(
     run, splits, tmp_path, monkeypatch
 ):
-    draw, shown = loop.masks_for, []
+    draw, shown = CrossSensor.masks, []
 
-    def poison(model, config, batch, step, device):
-        if step == 4:
-            model.embed["s1"].proj.bias.data.fill_(float("nan"))
-        return draw(model, config, batch, step, device)
+    def poison(self, rows):
+        if rows.step == 4:
+            self.model.embed["s1"].proj.bias.data.fill_(float("nan"))
+        return draw(self, rows)
 
     batches = loop.Loader.batches
 
@@ -124,7 +126,7 @@ def test_a_loss_that_is_not_finite_names_the_chips_and_spares_the_checkpoint(
             shown.append(batch.chips)
             yield batch
 
-    monkeypatch.setattr(loop, "masks_for", poison)
+    monkeypatch.setattr(CrossSensor, "masks", poison)
     monkeypatch.setattr(loop.Loader, "batches", watch)
     with pytest.raises(RunError, match=r"step 5: .*total.* not finite") as caught:
         run(tmp_path)
@@ -136,9 +138,9 @@ def test_a_loss_that_is_not_finite_names_the_chips_and_spares_the_checkpoint(
 
 
 def test_a_lazy_journal_finds_the_step_that_went_wrong(tmp_path):
-    journal = Journal(tmp_path, every=10, eager=False)
+    journal = Journal(tmp_path, 10, ("total", "grad_norm"), "total", eager=False)
     for step in range(5):
-        row = torch.full((len(NAMES),), float("nan") if step == 2 else 1.0)
+        row = torch.full((2,), float("nan") if step == 2 else 1.0)
         journal.add(step, [f"chip{step}"], row, 1e-3, 0.0)
     with pytest.raises(RunError, match=r"step 3: .*chip2$"):
         journal.flush(5, 1e-3)
@@ -185,7 +187,8 @@ def test_weights_explain_themselves(run, splits, tmp_path):
     assert equal(model, loaded)
     assert not loaded.training
     with safe_open(path, "pt") as file:
-        about = json.loads(file.metadata()["csmoe"])
+        about = json.loads(file.metadata()["train"])
+    assert about["kind"] == "csmoe"
     assert about["data"]["recipe_hash"] == "0" * 32
     assert about["data"]["sensors"][0]["bands"][0] == "B02"
     assert about["data"]["sensors"][1]["unit"] == "dB"

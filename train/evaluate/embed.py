@@ -8,13 +8,13 @@ import torch
 
 from train.data import Chips
 from train.loader import in_order, prefetched
-from train.models import CSMoE
+from train.models import Model
 
 ALL = "all"  # key of the concatenation of all sensors' features
 
 
 @torch.inference_mode()
-def embed(model: CSMoE, chips: Chips, batch_size: int = 128) -> dict[str, npt.NDArray[np.float32]]:
+def embed(model: Model, chips: Chips, batch_size: int = 128) -> dict[str, npt.NDArray[np.float32]]:
     """Pooled features [n, D] of whole chips by sensor, in the catalog's order; `all` is them side by side."""
     device = next(model.parameters()).device
     parts: dict[str, list[torch.Tensor]] = {sensor: [] for sensor in model.sensors}

@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from train.data import Chips
 from train.evaluate.embed import ALL, embed
 from train.evaluate.knn import Estimate, Floats, Score, knn, score
-from train.models import CSMoE, ModelConfig
+from train.models import Model
 
 MIN_BANK, MIN_QUERIES = 20, 10  # chips; below these a score says nothing
 MAX_BANK, MAX_QUERIES = 50_000, 20_000  # chips; a seeded draw of larger splits, which tells no less
@@ -77,7 +76,7 @@ def _known(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     return known
 
 
-def probe(model: CSMoE, baseline: CSMoE, bank: Chips, queries: Chips, seed: int = 0) -> list[Probe]:
+def probe(model: Model, baseline: Model, bank: Chips, queries: Chips, seed: int = 0) -> list[Probe]:
     """Probe the catalog's labels with features of *model*, of *baseline* (random weights), and of mean bands.
 
     All three go through the same probe: standardised with the bank's mean and deviation, then `knn`.
@@ -152,10 +151,3 @@ def _standardised(bank: Floats, queries: Floats) -> tuple[Floats, Floats]:
     mean, std = bank.mean(0), bank.std(0)
     std = np.where(std > 0, std, 1)
     return (bank - mean) / std, (queries - mean) / std
-
-
-def untrained(config: ModelConfig, seed: int) -> CSMoE:
-    """A model with the weights that a run under *seed* starts from; the global generator is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return CSMoE(config)

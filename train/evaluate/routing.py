@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from train.data import Chips
 from train.layers import SoftMoE
 from train.loader import in_order
-from train.models import CSMoE
+from train.models import Model
 
 COLLAPSED = 1.5  # effective slots a token: below this a token is answered by one slot
 
@@ -24,7 +24,7 @@ def routing_scales(model: nn.Module) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def routing(model: CSMoE, chips: Chips, batch_size: int = 64) -> dict[str, dict[str, float]]:
+def routing(model: Model, chips: Chips, batch_size: int = 64) -> dict[str, dict[str, float]]:
     """Of each Soft MoE, by name: scale g, effective tokens per slot and slots per token, on whole chips."""
     device = next(model.parameters()).device
     seen: defaultdict[str, list[Any]] = defaultdict(list)

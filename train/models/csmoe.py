@@ -44,6 +44,7 @@ from train.layers import (
     sincos_positions,
     take_patches,
 )
+from train.models.base import Model
 from train.models.config import ModelConfig
 from train.models.decoder import Decoder
 from train.objectives import Mask, discrepancy, hidden_error, nt_xent, rebuilt, unit_patches
@@ -64,9 +65,11 @@ class Output:
     features: dict[str, Tensor]  # f_s, [B, D]
 
 
-class CSMoE(nn.Module):
+class CSMoE(Model):
     """The model above; CSMAE where `config.experts` is 0."""
 
+    kind = "csmoe"
+    config: ModelConfig
     positions: Tensor
 
     def __init__(self, config: ModelConfig) -> None:

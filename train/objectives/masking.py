@@ -31,6 +31,17 @@ class Mask:
         """True where a raster position is hidden: [B, N]."""
         return self.restore >= self.visible.shape[1]
 
+    def rows(self, start: int, stop: int) -> Mask:
+        """The masks of some of the images."""
+        return Mask(self.visible[start:stop], self.masked[start:stop], self.restore[start:stop])
+
+    def to(self, device: torch.device | str) -> Mask:
+        """The same masks on *device*."""
+        visible, masked, restore = (
+            part.to(device, non_blocking=True) for part in (self.visible, self.masked, self.restore)
+        )
+        return Mask(visible, masked, restore)
+
 
 def rebuilt(reconstruction: str, source: Mask, target: Mask) -> Tensor:
     """Raster positions [B, R] at which the target is rebuilt from another sensor's visible tokens.
@@ -87,10 +98,4 @@ def draw_masks(
             raise ValueError(f"{tokens - keep} hidden tokens cannot be split among {others} sensors")
         cuts = [0, *(keep + (tokens - keep) * i // others for i in range(others + 1))]
         masks = [Mask.of(order.roll(-start, dims=1), stop - start) for start, stop in pairwise(cuts)]
-    return {sensor: to_device(mask, device) for sensor, mask in zip(sensors, masks, strict=True)}
-
-
-def to_device(mask: Mask, device: torch.device | str) -> Mask:
-    """*mask* on *device*."""
-    visible, masked, restore = (part.to(device) for part in (mask.visible, mask.masked, mask.restore))
-    return Mask(visible, masked, restore)
+    return {sensor: mask.to(device) for sensor, mask in zip(sensors, masks, strict=True)}

@@ -7,8 +7,9 @@ import torch
 
 from train.data import Chips, DataConfig, open_catalog
 from train.evaluate.embed import embed
-from train.evaluate.probe import Probe, probe, untrained
+from train.evaluate.probe import Probe, probe
 from train.evaluate.routing import routing
+from train.kinds import KINDS
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def splits(catalog):
 
 @pytest.fixture(scope="module")
 def model(small_config):
-    return untrained(small_config, 0).eval()
+    return KINDS["csmoe"].untrained(small_config, 0).eval()
 
 
 def test_features_do_not_depend_on_the_batch(model, splits):
@@ -40,7 +41,7 @@ def test_untrained_models_leave_the_global_generator_alone(small_config):
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    untrained(small_config, 7)
+    KINDS["csmoe"].untrained(small_config, 7)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -101,4 +102,4 @@ def test_routing_tells_of_every_layer(model, splits, small_config):
         assert 1 <= layer["tokens_per_slot"] <= small_config.tokens + 1
         assert 1 <= layer["slots_per_token"] <= 4
         assert layer["scale"] == pytest.approx(5.0)
-    assert routing(untrained(replace(small_config, experts=0), 0), splits["val"]) == {}
+    assert routing(KINDS["csmoe"].untrained(replace(small_config, experts=0), 0), splits["val"]) == {}
