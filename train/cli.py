@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from train.commands import ringmoe
+
 app = typer.Typer(
     help="Train and judge foundation models on the catalogs that `curate` writes.",
     no_args_is_help=True,
@@ -88,6 +90,8 @@ def csmoe(
     console = Console(highlight=False, markup=False, soft_wrap=True)
     pretrain(options, console.print)
 
+
+app.add_typer(ringmoe.app)
 
 PRESETS_HELP = "tiny, small, base, large; those with -dense; csmae-sesd-base, vit-base, and their like."
 PATCHES_HELP = "Pixels; several with commas, 8,15,20.  [default: the preset's]"

@@ -156,7 +156,8 @@ def fresh(
             do="Give at least two with --sensors, or make the catalog with two",
         )
     size = kind.preset(name)
-    pairs = len(Chips(catalog, data, "train"))
+    chips = Chips(catalog, data, "train")
+    pairs = len(chips)
     if not pairs:
         raise InputError(
             f"The train split of catalog {catalog.path} is empty",
@@ -170,16 +171,18 @@ def fresh(
         if options.epochs is not None and options.max_steps
         else (options.max_steps or steps)
     )
+    defaults = {"masking": "random", "mask_ratio": 0.5, **kind.defaults}
     config = TrainConfig(
         steps=steps,
         batch_size=batch_size,
         lr=options.lr or size.lr,
         seed=options.seed or 0,
-        masking=options.masking or "random",
-        mask_ratio=0.5 if options.mask_ratio is None else options.mask_ratio,
+        masking=options.masking or defaults["masking"],
+        mask_ratio=defaults["mask_ratio"] if options.mask_ratio is None else options.mask_ratio,
         save_every=min(500, max(steps // 4, 1)),
     )
-    return size.model(data.bands, data.chip_px, options.patch_size), data, config
+    model = kind.fit(size.model(data.bands, data.chip_px, options.patch_size), chips)
+    return model, data, config
 
 
 def resumed(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from curate.catalog import InputError
 from train.kinds.base import Kind, Pretraining, Rows
 from train.kinds.csmoe import CSMAE, CSMOE
+from train.kinds.ringmoe import RINGMOE
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (CSMOE, CSMAE)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (CSMOE, CSMAE, RINGMOE)}
 
 __all__ = ["KINDS", "Kind", "Pretraining", "Rows", "kind_of"]
 

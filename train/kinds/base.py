@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from train.data import Chips
 from train.models.base import Config, Model
 from train.optimise import TrainConfig
 
@@ -91,6 +92,12 @@ class Kind:
     default_preset: Callable[[bool], str]  # by whether there is a GPU
     maskings: tuple[str, ...]
     least_sensors: int = 1
+    defaults: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # of the training, where they are not `TrainConfig`'s
+    fit: Callable[[Any, Chips], Any] = lambda config, chips: (
+        config
+    )  # what a configuration takes from the data
 
     def untrained(self, config: Config, seed: int) -> Model:
         """A model with the weights that a run under *seed* starts from; the global generator is left alone."""

@@ -1,0 +1,34 @@
+"""What a finished run of RingMoE says of its experts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from curate.catalog.files import write_text
+from train.checkpoint import load_model
+from train.data import Chips, open_catalog
+from train.evaluate.expert_use import expert_use, gradient_line, task_gradients, use_table
+from train.models.ringmoe import RingMoE
+
+EXPERTS = "experts.json"
+
+
+def experts_of_run(folder: Path, catalog: Path, say: Callable[[object], None]) -> None:
+    """Print and store how the run's model uses its experts on the catalog's training chips."""
+    model, data = load_model(folder)
+    assert isinstance(model, RingMoE)
+    chips = Chips(open_catalog(catalog), data, "train")
+    uses = expert_use(model, chips)
+    few = chips.gather(np.arange(min(len(chips), 16)))
+    gradients = task_gradients(model, data.images({s: torch.from_numpy(x) for s, x in few.items()}))
+    fields = {"use": [asdict(use) for use in uses], "task_gradient": gradients}
+    write_text(folder / EXPERTS, json.dumps(fields, indent=1) + "\n")
+    if uses:
+        say(use_table(uses))
+    say(gradient_line(gradients))

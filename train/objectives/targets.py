@@ -1,0 +1,171 @@
+"""What is rebuilt where a sensor was hidden: targets that respect how the sensor measures.
+
+    pixels      the normalised bands                          | x̂ - x |
+    indices     the bands, and normalised differences of them | x̂ - x |     NDVI, NDWI, NDBI, NBR, NDRE: ours
+    log-power   10 log10 P, P = total backscattered power     | x̂ - x |     standardised over the data set: ours
+    gamma       intensity of each polarisation                L (I/μ - log(I/μ) - 1)    L looks of speckle: ours
+    power       P, clipped at 1, stretched over each image    ( x̂ - x )²    as released (RingMoE, arXiv 2504.03166)
+
+    P = Σ_pq (I_pq² + Q_pq²) of complex bands; Σ_pq 10^(dB_pq / 10) of detected ones.
+
+P is the squared Frobenius norm of the scattering matrix: it does not change with the phase or the polarisation basis,
+and a sum over channels has less speckle than each of them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+KINDS = ("optical", "multispectral", "sar", "sar_complex", "other")
+TARGETS = ("pixels", "indices", "log-power", "gamma", "power")
+OF_SAR = ("log-power", "gamma", "power")
+FLOOR = 1e-5  # of power, -50 dB: below what the sensors can tell from their own noise
+LN10_PER_DB = math.log(10) / 10
+INDICES = {  # (a - b) / (a + b) by Sentinel-2 band
+    "NDVI": ("B08", "B04"),
+    "NDWI": ("B03", "B08"),
+    "NDBI": ("B11", "B08"),
+    "NBR": ("B08", "B12"),
+    "NDRE": ("B8A", "B05"),
+}
+
+
+@dataclass(frozen=True)
+class SensorSpec:
+    """One sensor as the model meets it.
+
+    Raises:
+        ValueError: an unknown kind, a target that its bands cannot give, or statistics that do not fit the bands.
+    """
+
+    bands: tuple[str, ...]
+    kind: str
+    mean: tuple[
+        float, ...
+    ]  # with which images are normalised, by band, in the physical unit (dB, reflectance, …)
+    std: tuple[float, ...]
+    target: str = "pixels"
+    looks: float = 4.4  # independent looks: of Sentinel-1 IW GRDH at full resolution
+    level_db: float = 0.0  # mean of 10 log10 P over the data set
+    spread_db: float = 1.0  # and its standard deviation
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"There is no kind of sensor {self.kind!r}: choose one of {', '.join(KINDS)}")
+        if not len(self.bands) == len(self.mean) == len(self.std):
+            raise ValueError(f"{len(self.bands)} bands need as many means and deviations")
+        if self.target not in TARGETS:
+            raise ValueError(f"There is no target {self.target!r}: choose one of {', '.join(TARGETS)}")
+        if self.target in OF_SAR and not self.kind.startswith("sar"):
+            raise ValueError(f"Target {self.target!r} is for radar, not for {', '.join(self.bands)}")
+        if self.target == "gamma" and self.kind == "sar_complex":
+            raise ValueError("Target 'gamma' is for detected intensity, not for complex bands")
+        if self.target == "indices" and not self.indices:
+            raise ValueError(f"None of {', '.join(INDICES)} can be made of {', '.join(self.bands)}")
+
+    @property
+    def indices(self) -> dict[str, tuple[int, int]]:
+        """Spectral indices that the bands allow, as pairs of channels."""
+        place = {band: i for i, band in enumerate(self.bands)}
+        return {n: (place[a], place[b]) for n, (a, b) in INDICES.items() if a in place and b in place}
+
+    @property
+    def channels(self) -> int:
+        """Of the target."""
+        if self.target in ("log-power", "power"):
+            return 1
+        return len(self.bands) + (len(self.indices) if self.target == "indices" else 0)
+
+    def physical(self, images: Tensor) -> Tensor:
+        """Normalised images [B, c, H, W] in the sensor's own unit, float32 or better."""
+        x = images.to(torch.promote_types(images.dtype, torch.float32))
+        shape = (-1, 1, 1)
+        std, mean = x.new_tensor(self.std).view(shape), x.new_tensor(self.mean).view(shape)
+        return x * std + mean
+
+    def power(self, images: Tensor) -> Tensor:
+        """Total backscattered power of normalised radar images [B, c, H, W]: [B, 1, H, W], linear, ≥ 0."""
+        values = self.physical(images)
+        linear = values.square() if self.kind == "sar_complex" else (values * LN10_PER_DB).exp()
+        return linear.sum(1, keepdim=True)
+
+    def truth(self, images: Tensor) -> Tensor:
+        """The target of normalised images [B, c, H, W]: [B, channels, H, W]."""
+        if self.target == "log-power":
+            return (decibels(self.power(images)) - self.level_db) / self.spread_db
+        if self.target == "power":
+            power = self.power(images).clamp(max=1.0)
+            low, high = power.amin((1, 2, 3), keepdim=True), power.amax((1, 2, 3), keepdim=True)
+            return (power - low) / (high - low).clamp(min=1e-12)
+        if self.target == "indices":
+            values = self.physical(images)
+            ratios = [normalised_difference(values[:, a], values[:, b]) for a, b in self.indices.values()]
+            return torch.cat([images, torch.stack(ratios, 1).to(images.dtype)], 1)
+        return images
+
+    def error(self, prediction: Tensor, truth: Tensor) -> Tensor:
+        """How far each predicted value [B, channels, H, W] is from the truth, ≥ 0, in float32 or better.
+
+        A prediction of `gamma` is the normalised dB of the mean intensity.
+        """
+        precise = torch.promote_types(prediction.dtype, torch.float32)
+        prediction, truth = prediction.to(precise), truth.to(precise)
+        if self.target == "power":
+            return (prediction - truth).square()
+        if self.target == "gamma":
+            ratio = (truth - prediction) * truth.new_tensor(self.std).view(-1, 1, 1) * LN10_PER_DB  # log(I/μ)
+            return self.looks * (ratio.exp() - ratio - 1)
+        return (prediction - truth).abs()
+
+    def released(self) -> SensorSpec:
+        """The published target: power of complex radar, else pixels."""
+        return replace(self, target="power" if self.kind == "sar_complex" else "pixels")
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> SensorSpec:
+        lists = {name: tuple(fields[name]) for name in ("bands", "mean", "std")}
+        return cls(**{**fields, **lists})
+
+
+def gamma_nll(intensity: Tensor, mean: Tensor, looks: float) -> Tensor:
+    """L (log μ + I / μ): negative log likelihood of L-look intensity, but for terms that do not depend on μ.
+
+    Fully developed speckle; Goodman, "Speckle Phenomena in Optics", section 3.3. `SensorSpec.error` is this less its
+    least value, so that 0 is a perfect prediction.
+    """
+    return looks * (mean.log() + intensity / mean)
+
+
+def decibels(power: Tensor) -> Tensor:
+    """10 log10 of power, which is held above `FLOOR`."""
+    return 10 * power.clamp(min=FLOOR).log10()
+
+
+def normalised_difference(a: Tensor, b: Tensor) -> Tensor:
+    """(a - b) / (a + b), between -1 and 1; 0 where nothing is reflected."""
+    total = a + b
+    return torch.where(total > 1e-4, (a - b) / total.clamp(min=1e-4), torch.zeros_like(total)).clamp(-1, 1)
+
+
+def kind_of(bands: tuple[str, ...], unit: str) -> str:
+    """The kind of a sensor, by its bands and their unit.
+
+    Complex bands come in pairs whose names end in _I and _Q (HH_I, HH_Q, …).
+    """
+    if any(band.upper().endswith(("_I", "_Q")) for band in bands):
+        return "sar_complex"
+    if unit == "dB":
+        return "sar"
+    if unit == "reflectance":
+        return "multispectral" if len(bands) > 3 else "optical"
+    return "other"
+
+
+def default_target(kind: str) -> str:
+    """Total power for radar, pixels for all else."""
+    return "log-power" if kind.startswith("sar") else "pixels"
