@@ -9,12 +9,15 @@ from typing import Annotated
 
 import typer
 
+from train.commands import evaluating
+
 app = typer.Typer(
     help="Train and judge foundation models on the catalogs that `curate` writes.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(evaluating.app)
 
 
 def _version(asked: bool) -> None:

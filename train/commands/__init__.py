@@ -1,0 +1,1 @@
+"""Commands of `train`, one module a topic; nothing is decided in them."""
