@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from train.commands import ringmoe
+from train.commands import evaluating, ringmoe
 
 app = typer.Typer(
     help="Train and judge foundation models on the catalogs that `curate` writes.",
@@ -17,6 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(evaluating.app)
 
 
 def _version(asked: bool) -> None:

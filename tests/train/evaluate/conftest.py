@@ -1,0 +1,21 @@
+"""Weights of a small model, as a run leaves them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from train.checkpoint import save_weights
+from train.data import DataConfig, open_catalog
+from train.evaluate.probe import untrained
+from train.optimise import TrainConfig
+
+
+@pytest.fixture(scope="session")
+def weights(toy, small_config, tmp_path_factory) -> Path:
+    """A run's folder with random weights for the toy catalog."""
+    folder = tmp_path_factory.mktemp("run")
+    data = DataConfig.of(open_catalog(toy))
+    save_weights(folder, untrained(small_config, 3), data, TrainConfig(10, 8, 1e-3), 10)
+    return folder
