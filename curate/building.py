@@ -27,11 +27,12 @@ from curate.catalog.errors import InputError, RunError
 from curate.catalog.files import sweep
 from curate.catalog.geoparquet import write_geoparquet
 from curate.catalog.schema import CatalogMeta, DescriptorInfo, SensorInfo, catalog_schema
-from curate.catalog.statistics import BINS, BandStatistics, Moments, write_statistics
+from curate.catalog.statistics import BandStatistics, write_statistics
 from curate.console import say
 from curate.engine import Engine
 from curate.pixels.plan import Known, Planned, chip_keys, chips_key, plan, read_known
 from curate.pixels.plan import tasks as tasks_of
+from curate.pixels.verify import of_rows
 from curate.recipe import Budget, Recipe
 from curate.sampling import Draw
 from curate.sampling.sampler import Sampler
@@ -349,24 +350,8 @@ def _cast(values: Any, dtype: pa.DataType) -> pa.Array:
 
 def _statistics(table: pa.Table, folder: Path, sensors: Sequence[SensorInfo]) -> dict[str, BandStatistics]:
     """Statistics of the training split's chips, from the moments and histograms in their shards."""
-    train = table.filter(pc.and_(pc.equal(table["split"], "train"), pc.is_valid(table["shard"])))
+    cut = table.filter(pc.is_valid(table["shard"]))
+    train = cut.filter(pc.equal(cut["split"], "train"))
     if not train.num_rows:
         say("No chip of the training split has pixels; statistics are those of all splits.")
-        train = table.filter(pc.is_valid(table["shard"]))
-    by_shard = train.select(["shard", "shard_row"]).sort_by(
-        [("shard", "ascending"), ("shard_row", "ascending")]
-    )
-    names, rows = by_shard["shard"].to_numpy(), by_shard["shard_row"].to_numpy()
-    parts: dict[str, list[Moments]] = {info.prefix: [] for info in sensors}
-    counts = {info.prefix: np.zeros((len(info.bands), BINS), np.int64) for info in sensors}
-    for group in np.split(np.arange(len(rows)), np.flatnonzero(names[1:] != names[:-1]) + 1):
-        batch = shards.open_shard(folder / names[group[0]])
-        for info in sensors:
-            every = shards.moments(batch, info.prefix)
-            pick = rows[group]
-            parts[info.prefix].append(Moments(every.count[pick], every.mean[pick], every.m2[pick]))
-            counts[info.prefix] += shards.counts(batch, info.prefix, len(info.bands))[pick].sum(0, np.int64)
-    return {
-        info.prefix: BandStatistics.of(info, Moments.stack(parts[info.prefix]).merged(), counts[info.prefix])
-        for info in sensors
-    }
+    return of_rows(folder, train if train.num_rows else cut, sensors)
