@@ -27,10 +27,12 @@ from curate.catalog.errors import InputError, RunError
 from curate.catalog.files import sweep
 from curate.catalog.geoparquet import write_geoparquet
 from curate.catalog.schema import CatalogMeta, DescriptorInfo, SensorInfo, catalog_schema
-from curate.catalog.statistics import BandStatistics, Moments, write_statistics
+from curate.catalog.statistics import BandStatistics, write_statistics
 from curate.console import say
 from curate.engine import Engine
-from curate.pixels.plan import Known, chip_keys, chips_key, plan, read_known
+from curate.pixels.plan import Known, Planned, chip_keys, chips_key, plan, read_known
+from curate.pixels.plan import tasks as tasks_of
+from curate.pixels.verify import of_rows
 from curate.recipe import Budget, Recipe
 from curate.sampling import Draw
 from curate.sampling.sampler import Sampler
@@ -191,10 +193,13 @@ def _cut(
 
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
+    shards.record_notes(folder)
     planned = plan(rows, keys, sensors[0].prefix, recipe.pixels.shard_chips)
     tasks = _Tasks(rows, keys, sensors, recipe, assets, folder)
-    for _, entry in engine.map(cut, [tasks.task(name, position) for name, position in planned], "cut"):
-        shards.record(folder, entry)
+    grouped = [tasks.task(one) for one in tasks_of(planned, engine.slots)]
+    for _, entries in engine.map(cut, grouped, "cut"):
+        for entry in entries:
+            shards.record(folder, entry)
 
 
 class _Tasks:
@@ -213,34 +218,42 @@ class _Tasks:
         self.recipe, self.folder = recipe, folder
         self.assets = assets
 
-    def task(self, name: str, position: npt.NDArray[np.int64]) -> Any:
-        """The shard *name* with the rows at *position*."""
-        from curate.pixels.cutting import Asset, ShardTask
+    def task(self, planned: Sequence[Planned]) -> Any:
+        """The task that cuts the shards *planned*."""
+        from curate.pixels.tasks import Asset, CutTask
 
-        part = self.rows.take(pa.array(position))
-        transform = part["transform"].to_pylist()
-        scenes = {info.prefix: tuple(part[f"{info.prefix}_id"].to_pylist()) for info in self.sensors}
+        found = tuple(self._shard(one) for one in planned)
         assets = {
             info.prefix: {
                 scene: {band: Asset(**fields) for band, fields in self.assets[info.sensor, scene].items()}
-                for scene in set(scenes[info.prefix])
+                for scene in sorted({scene for shard in found for scene in shard.scenes[info.prefix]})
             }
             for info in self.sensors
         }
-        return ShardTask(
-            name=name,
+        return CutTask(
+            shards=found,
             folder=self.folder,
-            keys=tuple(self.keys.take(pa.array(position)).to_pylist()),
-            chip_ids=tuple(part["chip_id"].to_pylist()),
-            grid=tuple(
-                (epsg, t[2], t[5]) for epsg, t in zip(part["epsg"].to_pylist(), transform, strict=True)
-            ),
             chip_px=self.recipe.chips.size_px,
             resolution_m=self.recipe.chips.resolution_m,
             sensors=self.sensors,
-            scenes=scenes,
             assets=assets,
             pixels=self.recipe.pixels,
+        )
+
+    def _shard(self, planned: Planned) -> Any:
+        from curate.pixels.tasks import Shard
+
+        at = pa.array(planned.rows)
+        part = self.rows.take(at)
+        corners = part["transform"].combine_chunks().flatten().to_numpy().reshape(-1, 6)
+        return Shard(
+            name=planned.name,
+            keys=tuple(self.keys.take(at).to_pylist()),
+            chip_ids=tuple(part["chip_id"].to_pylist()),
+            grid=tuple(
+                zip(part["epsg"].to_pylist(), corners[:, 2].tolist(), corners[:, 5].tolist(), strict=True)
+            ),
+            scenes={info.prefix: tuple(part[f"{info.prefix}_id"].to_pylist()) for info in self.sensors},
         )
 
 
@@ -336,22 +349,9 @@ def _cast(values: Any, dtype: pa.DataType) -> pa.Array:
 
 
 def _statistics(table: pa.Table, folder: Path, sensors: Sequence[SensorInfo]) -> dict[str, BandStatistics]:
-    """Statistics of the training split's chips, from the moments in their shards."""
-    train = table.filter(pc.and_(pc.equal(table["split"], "train"), pc.is_valid(table["shard"])))
+    """Statistics of the training split's chips, from the moments and histograms in their shards."""
+    cut = table.filter(pc.is_valid(table["shard"]))
+    train = cut.filter(pc.equal(cut["split"], "train"))
     if not train.num_rows:
         say("No chip of the training split has pixels; statistics are those of all splits.")
-        train = table.filter(pc.is_valid(table["shard"]))
-    by_shard = train.select(["shard", "shard_row"]).sort_by(
-        [("shard", "ascending"), ("shard_row", "ascending")]
-    )
-    names, rows = by_shard["shard"].to_numpy(), by_shard["shard_row"].to_numpy()
-    parts: dict[str, list[Moments]] = {info.prefix: [] for info in sensors}
-    for group in np.split(np.arange(len(rows)), np.flatnonzero(names[1:] != names[:-1]) + 1):
-        batch = shards.open_shard(folder / names[group[0]])
-        for info in sensors:
-            every = shards.moments(batch, info.prefix)
-            pick = rows[group]
-            parts[info.prefix].append(Moments(every.count[pick], every.mean[pick], every.m2[pick]))
-    return {
-        info.prefix: BandStatistics.of(info, Moments.stack(parts[info.prefix]).merged()) for info in sensors
-    }
+    return of_rows(folder, train if train.num_rows else cut, sensors)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate import __version__
+from curate import __version__, chips_commands
 
 if TYPE_CHECKING:
     from curate.recipe import Recipe
@@ -309,6 +309,7 @@ pool = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(pool, name="pool")
+app.add_typer(chips_commands.app, name="chips")
 
 
 @pool.command("show")

@@ -186,6 +186,18 @@ def _figure(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def show_chip(row: dict[str, Any]) -> None:
+    """What is known of a chip, one column of the catalog a line, on stdout; what is null or zero cover is left out."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in row.items():
+        no_cover = name.startswith("lc_") and value == 0
+        if value is None or no_cover or name.endswith("_hrefs"):
+            continue
+        shown = f"{value:.4g}" if isinstance(value, float) and abs(value) < 1e4 else str(value)
+        table.add_row(name, shown)
+    Console(highlight=False, width=200).print(table)
+
+
 def show_make_up(pool: MakeUp) -> None:
     """A pool in tables, on stdout."""
     out = Console(highlight=False)

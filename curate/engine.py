@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from curate.catalog.errors import InputError
+from curate.catalog.errors import InputError, RunError
 from curate.console import progress
 
 Item = TypeVar("Item")
@@ -35,6 +35,13 @@ class Engine:
         self.workers = workers or CPU_COUNT
         self.scheduler = scheduler
         self._client: Any = None
+
+    @property
+    def slots(self) -> int:
+        """Tasks that run at a time."""
+        if self.scheduler is None:
+            return self.workers
+        return max(1, sum(int(threads) for threads in self.client().nthreads().values()))
 
     def map(
         self, function: Callable[[Item], Result], tasks: Sequence[Item], label: str
@@ -69,7 +76,7 @@ class Engine:
         running = as_completed([f for f in (submit() for _ in range(min(window, len(tasks)))) if f])
         for future in running:
             result = future.result()
-            if isinstance(result, InputError):
+            if isinstance(result, InputError | RunError):
                 raise result
             following = submit()
             if following is not None:
@@ -107,12 +114,14 @@ class Engine:
             self._client = None
 
 
-def _attempt(function: Callable[[Item], Result], task: Item) -> Result | InputError:
-    """The result, or the user's mistake as a value: raised in a worker it would lose its class on the way."""
+def _attempt(function: Callable[[Item], Result], task: Item) -> Result | InputError | RunError:
+    """The result, or a known error as a value: raised in a worker it would lose its class on the way."""
     try:
         return function(task)
     except InputError as error:
         return InputError(error.what, error.why, error.do)
+    except RunError as error:
+        return RunError(*error.args)
 
 
 @contextmanager

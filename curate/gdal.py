@@ -107,9 +107,15 @@ def _open(href: str, stack: ExitStack) -> Any:
     from curate.parquet_rows import is_row, read_row
 
     if is_row(href):
-        memory = stack.enter_context(rasterio.MemoryFile(read_row(href)))
-        return stack.enter_context(memory.open())
-    return stack.enter_context(rasterio.open(sign(href)))
+        memory = rasterio.MemoryFile(read_row(href))
+        stack.callback(memory.close)
+        source = memory.open()
+    else:
+        source = rasterio.open(sign(href))
+    stack.callback(
+        source.close
+    )  # not as a context: rasterio would want it closed by the thread that opened it
+    return source
 
 
 def s3_advice(href: str) -> str:

@@ -23,7 +23,7 @@ from curate import pool as pools
 from curate.archives import SIMULATED, Archive, open_archive
 from curate.archives.found import OUTSIDE, Found, write_scenes
 from curate.archives.kept import Kept
-from curate.building import Drawn, bands_of, settle, write_catalog
+from curate.building import Drawn, bands_of, sensors_of, settle, write_catalog
 from curate.catalog import Catalog
 from curate.catalog.errors import InputError
 from curate.catalog.files import atomic, sweep
@@ -37,6 +37,7 @@ from curate.engine import Engine
 from curate.grid import Grid, Ints
 from curate.pairing import SCENE_COLUMNS, Cells, Scenes, candidate_cells, groups, pairs_schema
 from curate.pairing import pair as pair_cells
+from curate.pixels.plan import chips_key
 from curate.recipe import Budget, Period, Recipe, stable_hash
 from curate.regions import region
 from curate.sampling import against_chance
@@ -426,7 +427,8 @@ def _build(recipe: Recipe, workspace: Workspace, engine: Engine, *, cut: bool) -
     sampling = recipe.sampling
     files = [sampling.keep, sampling.target if isinstance(sampling.target, str) else None]
     given = [identity(name) for name in files]
-    key = key_of([workspace.scenes], ["build", recipe.hash, cut, pool.identity, given])
+    pixels = chips_key(recipe, sensors_of(recipe))
+    key = key_of([workspace.scenes], ["build", recipe.hash, cut, pool.identity, given, pixels])
     if cut and _is_built(workspace, key):
         rows = Catalog.open(workspace.catalog, ["chip_id"]).table.num_rows
         say(f"{os.path.relpath(workspace.catalog)}: {rows:,} chips, as before.")
@@ -437,9 +439,22 @@ def _build(recipe: Recipe, workspace: Workspace, engine: Engine, *, cut: bool) -
     with_pixels = write_catalog(drawn, pool.rows, recipe, source, workspace, notes)
     chance = _beside_chance(pool, drawn, recipe)
     _announce(drawn, pool.rows, recipe, source["simulated"], workspace, with_pixels, chance)
+    if cut:
+        _align(workspace)
     notes |= {"with_pixels": with_pixels, "against_chance": chance}
     rejected = add(drawn.refused, _not_drawn(drawn))
     return Summary("cut" if cut else "sample", "chips", pool.rows, drawn.chips.num_rows, rejected, notes)
+
+
+def _align(workspace: Workspace) -> None:
+    """Look whether the sensors lie on each other; written beside the catalog, and said."""
+    from curate.pixels.alignment import align, write_alignment
+
+    catalog = Catalog.open(workspace.catalog, ["shard", "shard_row"])
+    found = align(catalog)
+    write_alignment(catalog, found)
+    for one in found:
+        say(one.said(catalog.meta.resolution_m))
 
 
 def _beside_chance(pool: Pool, drawn: Drawn, recipe: Recipe) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Band statistics that add up: count, mean and sum of squared deviations per band."""
+"""Band statistics that add up: count, mean, sum of squared deviations and histogram per band."""
 
 from __future__ import annotations
 
@@ -15,6 +15,34 @@ from curate.catalog.files import write_text
 from curate.catalog.schema import SensorInfo
 
 Floats = npt.NDArray[np.float64]
+BINS = 100  # of a histogram; the first and the last take what lies beyond
+_RANGES = {  # of a histogram by unit
+    "reflectance": (0.0, 1.0),
+    "dB": (-40.0, 10.0),
+    "K": (200.0, 350.0),
+    "m": (-500.0, 9500.0),
+}
+
+
+def histogram_bins(sensor: SensorInfo, band: int) -> Floats:
+    """Edges of the bins of one band's histogram, in physical units; a unit without an entry takes the whole type."""
+    unit = sensor.bands[band].unit or sensor.unit
+    limits, scale = np.iinfo(sensor.dtype), sensor.scales[band]
+    whole = (limits.min * scale + sensor.offset, limits.max * scale + sensor.offset)
+    return np.linspace(*_RANGES.get(unit, whole), BINS + 1)
+
+
+def histograms(stored: npt.NDArray[Any], sensor: SensorInfo) -> npt.NDArray[np.uint32]:
+    """Histogram of each chip's valid pixels, (n, bands, `BINS`); *stored* has shape (n, bands, rows, columns)."""
+    found = np.zeros((*stored.shape[:2], BINS), np.uint32)
+    for chip in range(len(stored)):
+        for band, scale in enumerate(sensor.scales):
+            values = stored[chip, band][stored[chip, band] != sensor.nodata]
+            edges = histogram_bins(sensor, band)
+            low, step = (edges[0] - sensor.offset) / scale, (edges[1] - edges[0]) / scale
+            at = ((values.astype(np.float64) - low) * (1 / step) + 1e-9).astype(np.int64)
+            found[chip, band] = np.bincount(at.clip(0, BINS - 1), minlength=BINS)
+    return found
 
 
 @dataclass(frozen=True)
@@ -66,16 +94,36 @@ class BandStatistics:
     count: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    edges: tuple[
+        tuple[float, ...], ...
+    ] = ()  # of each band's histogram, `BINS` + 1; came later than the rest
+    histogram: tuple[tuple[int, ...], ...] = ()  # pixels in each bin
 
     @classmethod
-    def of(cls, sensor: SensorInfo, total: Moments) -> BandStatistics:
+    def of(cls, sensor: SensorInfo, total: Moments, counts: npt.NDArray[Any] | None = None) -> BandStatistics:
+        """Statistics of merged moments and, where there is one, a histogram (bands, `BINS`)."""
+        bands = range(len(sensor.bands)) if counts is not None else ()
         return cls(
             bands=sensor.band_names,
             unit=sensor.unit,
             count=tuple(int(n) for n in total.count),
             mean=tuple(float(m) for m in total.mean),
             std=tuple(float(s) for s in total.std),
+            edges=tuple(tuple(round(float(e), 9) for e in histogram_bins(sensor, b)) for b in bands),
+            histogram=tuple(tuple(int(n) for n in row) for row in counts) if counts is not None else (),
         )
+
+    def percentile(self, percent: float) -> tuple[float, ...]:
+        """The value below which *percent* of each band's pixels lie, interpolated within its bin.
+
+        NaN where a band has no pixel, or where the histograms were not kept.
+        """
+        found = []
+        for edges, counts in zip(self.edges, self.histogram, strict=True):
+            below = np.concatenate([[0], np.cumsum(counts)])
+            wanted = percent / 100 * below[-1]
+            found.append(float(np.interp(wanted, below, edges)) if below[-1] else float("nan"))
+        return tuple(found) or (float("nan"),) * len(self.bands)
 
 
 def write_statistics(path: Path, statistics: Mapping[str, BandStatistics]) -> None:
@@ -97,6 +145,8 @@ def read_statistics(path: Path) -> dict[str, BandStatistics]:
             count=tuple(fields["count"]),
             mean=tuple(fields["mean"]),
             std=tuple(fields["std"]),
+            edges=tuple(tuple(edges) for edges in fields.get("edges", ())),
+            histogram=tuple(tuple(counts) for counts in fields.get("histogram", ())),
         )
         for prefix, fields in loaded.items()
     }

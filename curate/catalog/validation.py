@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 
 from curate.catalog import shards
 from curate.catalog.errors import InputError
-from curate.catalog.files import digest
 from curate.catalog.reader import read_meta
 from curate.catalog.schema import SEASONS, SPLITS, CatalogMeta, catalog_schema, landcover_column
 
@@ -119,7 +118,7 @@ def _pixels(path: Path, table: pa.Table, meta: CatalogMeta) -> Iterator[str]:
         yield f"statistics: {meta.statistics} does not exist"
     digests = {entry.shard: entry.digest for entry in shards.read_manifest(folder)}
     for name in cut["shard"].unique().to_pylist():
-        if name in digests and (folder / name).exists() and digests[name] != digest(folder / name):
+        if name in digests and (folder / name).exists() and digests[name] != shards.checksum(folder / name):
             yield f"shard {name}: its bytes are not those that were written"
             continue
         rows = cut.filter(pc.equal(cut["shard"], name))

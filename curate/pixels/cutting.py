@@ -1,231 +1,173 @@
-"""Cut planned shards: every band of a scene is opened once for all of the shard's chips in it."""
+"""Cut planned shards: every block of a scene's bands is read once for all chips of the task that lie on it.
+
+A task's chips are cut batch by batch. While one batch is turned into integers, threads read what the next ones need, so
+that many requests are under way; and a finished shard is written while the next one is cut.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from rasterio.errors import RasterioError
 
 from curate.catalog import shards
-from curate.catalog.errors import InputError
-from curate.catalog.files import digest
-from curate.catalog.schema import SensorInfo
+from curate.catalog.errors import RunError
 from curate.catalog.shards import ManifestEntry, SensorChips
 from curate.pixels import cloudless
+from curate.pixels.acquisition import Acquisition, ChipArrays, acquisitions
 from curate.pixels.plan import UNREADABLE
-from curate.pixels.quality import Quality, assess, clouds, refuse, share
-from curate.pixels.windows import ChipGrid, read_band
-from curate.radiometry import to_decibel
-from curate.recipe import Pixels
-from curate.sensors import Band, Sensor, sensor
+from curate.pixels.quality import Quality, refuse, share
+from curate.pixels.storing import summarise
+from curate.pixels.tasks import CutTask, Shard
+from curate.sensors import sensor
 
-Floats = npt.NDArray[np.float64]
-_CLOUDS_AT_M = 60.0  # resolution at which clouds are told where there is no mask
-
-
-@dataclass(frozen=True)
-class Asset:
-    """One band of one scene: value = DN × scale + offset, in *unit*."""
-
-    href: str
-    scale: float
-    offset: float
-    nodata: float | None
-    unit: str
-
-
-@dataclass(frozen=True)
-class ShardTask:
-    """A shard to be cut: chips in the order of its rows, and for each sensor the scene of each chip."""
-
-    name: str
-    folder: Path
-    keys: tuple[str, ...]  # chip id and sources, unique
-    chip_ids: tuple[str, ...]
-    grid: tuple[tuple[int, float, float], ...]  # epsg, left, top of each chip
-    chip_px: int
-    resolution_m: float
-    sensors: tuple[SensorInfo, ...]
-    scenes: dict[str, tuple[str, ...]]  # sensor prefix -> scene id of each chip
-    assets: dict[str, dict[str, dict[str, Asset]]]  # sensor prefix -> scene id -> band -> asset
-    pixels: Pixels
+Ints = npt.NDArray[np.int64]
+_THREADS = 16  # that read: one band of one scene each
+_AHEAD_CHIPS, _AHEAD_BATCHES = 128, 8  # that are read before they are needed
 
 
 @dataclass
 class _Cut:
-    """Chips of one sensor while they are being cut."""
+    """Chips of a shard while they are being cut."""
 
-    stored: npt.NDArray[Any]
-    quality: Quality
-    reasons: list[tuple[str, str] | None]  # reason and detail of each refused chip
+    arrays: dict[str, ChipArrays]  # by sensor prefix
+    unreadable: dict[str, list[str | None]]  # by sensor prefix, why each chip could not be read
 
 
-def cut(task: ShardTask) -> ManifestEntry:
-    """Cut one shard, write it, and say what became of each chip.
+def cut(task: CutTask) -> list[ManifestEntry]:
+    """Cut the task's shards, write them, note what became of each chip beside them, and say so.
 
     Raises:
         InputError: a cloud detector is wanted that is not installed.
+        RunError: a shard cannot be written.
     """
     if task.pixels.cloud_detector != "none":
         cloudless.require()
-    cuts = {info.prefix: _cut_sensor(task, info) for info in task.sensors}
-    refused = [
-        next((cut.reasons[i] for cut in cuts.values() if cut.reasons[i] is not None), None)
-        for i in range(len(task.keys))
-    ]
-    kept = np.array([reason is None for reason in refused])
-    rejected = tuple((key, *why) for key, why in zip(task.keys, refused, strict=True) if why is not None)
-    if not kept.any():
-        return ManifestEntry(task.name, None, (), rejected, None)
-    path = task.folder / f"{task.name}.arrow"
-    chips = {
-        prefix: SensorChips(cut.stored[kept], cut.quality.valid[kept], cut.quality.cloud[kept])
-        for prefix, cut in cuts.items()
-    }
-    ids = [chip for chip, keep in zip(task.chip_ids, kept, strict=True) if keep]
-    shards.write_shard(path, task.sensors, ids, chips)
-    keys = tuple(key for key, keep in zip(task.keys, kept, strict=True) if keep)
-    return ManifestEntry(task.name, path.name, keys, rejected, digest(path))
+    entries: list[ManifestEntry] = []
+    with ThreadPoolExecutor(1) as writer:
+        writing: Future[ManifestEntry] | None = None
+        for shard, made in _shards(task):
+            if writing is not None:
+                entries.append(writing.result())
+            writing = writer.submit(_written, task, shard, made)
+        if writing is not None:
+            entries.append(writing.result())
+    return entries
 
 
-def _cut_sensor(task: ShardTask, info: SensorInfo) -> _Cut:
-    chips, what = len(task.keys), sensor(info.sensor)
-    shape = (chips, len(info.bands), task.chip_px, task.chip_px)
-    result = _Cut(
-        np.full(shape, info.nodata, info.dtype),
-        Quality(np.zeros(chips, np.float32), np.full(chips, np.nan, np.float32)),
-        [None] * chips,
+def _shards(task: CutTask) -> Iterator[tuple[Shard, _Cut]]:
+    """Shards with their chips' pixels, in the task's order."""
+    first = np.cumsum([0, *(len(shard.keys) for shard in task.shards)])
+    at, made = 0, _empty(task, 0)
+    for chips, read in _batches(task):
+        rows = chips - first[at]
+        for prefix, acquisition, number in read:
+            acquisition.take(number, rows, made.arrays[prefix], made.unreadable[prefix])
+        if chips[-1] + 1 == first[at + 1]:
+            yield task.shards[at], made
+            at += 1
+            if at < len(task.shards):
+                made = _empty(task, at)
+
+
+def _empty(task: CutTask, at: int) -> _Cut:
+    chips = len(task.shards[at].keys)
+    return _Cut(
+        {info.prefix: ChipArrays.empty(chips, info, task.chip_px) for info in task.sensors},
+        {info.prefix: [None] * chips for info in task.sensors},
     )
-    for rows, grid, scene in _by_scene(task, info.prefix):
-        assets = task.assets[info.prefix][scene]
-        rows, values, quality = _read_what_can_be(task, info, what, rows, grid, assets, scene, result.reasons)
-        if not len(rows):
-            continue
-        result.stored[rows] = stored(values, info, what)
-        result.quality.valid[rows], result.quality.cloud[rows] = quality.valid, quality.cloud
-        limits = task.pixels.min_valid, task.pixels.max_cloud
-        for row, reason in zip(rows, refuse(quality, values, what, *limits), strict=True):
-            result.reasons[row] = None if reason is None else (reason, scene)
-    return result
 
 
-def _read_what_can_be(
-    task: ShardTask,
-    info: SensorInfo,
-    what: Sensor,
-    rows: npt.NDArray[np.int64],
-    grid: ChipGrid,
-    assets: dict[str, Asset],
-    scene: str,
-    reasons: list[tuple[str, str] | None],
-) -> tuple[npt.NDArray[np.int64], Floats, Quality]:
-    """Rows that could be read, with values and quality; a broken scene costs the chips on its broken blocks only."""
-    none = np.zeros((0, 0, 0, 0)), Quality(np.zeros(0, np.float32), np.zeros(0, np.float32))
+Read = list[tuple[str, Acquisition, int]]  # sensor prefix, scene, number of the batch
+
+
+def _batches(task: CutTask) -> Iterator[tuple[Ints, Read]]:
+    """Batches of chips with the acquisitions that were read for them, some batches ahead."""
+    batches = task.batches()
+    number = np.repeat(np.arange(len(batches)), [len(chips) for chips in batches])
+    needed: list[Read] = [[] for _ in batches]
+    for info in task.sensors:
+        for acquisition in acquisitions(task, info, number):
+            for k in acquisition.batches:
+                needed[k].append((info.prefix, acquisition, k))
+    with ExitStack() as ending:
+        for read in needed:
+            for _, acquisition, _ in read:
+                ending.callback(acquisition.close)
+        threads = ending.enter_context(ThreadPoolExecutor(_THREADS))
+        ending.callback(threads.shutdown, wait=False, cancel_futures=True)
+        waiting: deque[tuple[int, list[Future[None]]]] = deque()
+        following = iter(range(len(batches)))
+        for k, chips in enumerate(batches):
+            while len(waiting) < _AHEAD_BATCHES and sum(len(batches[i]) for i, _ in waiting) <= _AHEAD_CHIPS:
+                ahead = next(following, None)
+                if ahead is None:
+                    break
+                layers = [layer for _, acquisition, _ in needed[ahead] for layer in acquisition.every]
+                waiting.append((ahead, [threads.submit(layer.load, ahead) for layer in layers]))
+            for load in waiting.popleft()[1]:
+                load.result()
+            yield chips, needed[k]
+
+
+def _written(task: CutTask, shard: Shard, made: _Cut) -> ManifestEntry:
     try:
-        return rows, *_read(assets, info, what, grid, task.pixels)
-    except (InputError, RasterioError, OSError) as error:
-        if len(rows) == 1:
-            detail = f"{scene}: {' '.join(str(error).split())}"
-            reasons[rows[0]] = (f"{info.prefix}: {UNREADABLE}", detail)
-            return rows[:0], *none
-    parts = [
-        _read_what_can_be(task, info, what, rows[[i]], grid.take(np.array([i])), assets, scene, reasons)
-        for i in range(len(rows))
-    ]
-    read = [part for part in parts if len(part[0])]
-    if not read:
-        return rows[:0], *none
-    return (
-        np.concatenate([row for row, _, _ in read]),
-        np.concatenate([values for _, values, _ in read]),
-        Quality(*(np.concatenate([getattr(q, name) for _, _, q in read]) for name in ("valid", "cloud"))),
-    )
+        return _finish(task, shard, made)
+    except OSError as error:
+        raise RunError(
+            f"Shard {task.folder / f'{shard.name}.arrow'} cannot be written: {error.strerror or error}. "
+            "What was finished before is kept; make room or mend the folder, and run the same command again."
+        ) from error
 
 
-def _by_scene(task: ShardTask, prefix: str) -> Iterator[tuple[npt.NDArray[np.int64], ChipGrid, str]]:
-    """Rows of the shard that one scene serves in one zone, from top to bottom and left to right."""
-    epsg = np.array([grid[0] for grid in task.grid])
-    left, top = np.array([grid[1] for grid in task.grid]), np.array([grid[2] for grid in task.grid])
-    scenes = np.array(task.scenes[prefix])
-    for scene in np.unique(scenes):
-        for zone in np.unique(epsg[scenes == scene]):
-            rows = np.flatnonzero((scenes == scene) & (epsg == zone))
-            rows = rows[np.lexsort((left[rows], -top[rows]))]
-            yield (
-                rows,
-                ChipGrid(int(zone), task.chip_px, task.resolution_m, left[rows], top[rows]),
-                str(scene),
+def _finish(task: CutTask, shard: Shard, made: _Cut) -> ManifestEntry:
+    """Write what is fit to be kept of a shard, and note what became of each chip."""
+    refused = _refused(task, shard, made)
+    kept = np.array([reason is None for reason in refused])
+    rejected = tuple((key, *why) for key, why in zip(shard.keys, refused, strict=True) if why is not None)
+    if not kept.any():
+        entry = ManifestEntry(shard.name, None, (), rejected, None)
+    else:
+        path = task.folder / f"{shard.name}.arrow"
+        chips = {}
+        for info in task.sensors:
+            arrays = made.arrays[info.prefix].kept(kept)
+            moments, counts = summarise(arrays.pixels, info)
+            chips[info.prefix] = SensorChips(
+                arrays.pixels,
+                share(arrays.data),
+                np.where(arrays.masked, share(arrays.cloud), np.nan).astype(np.float32),
+                arrays.data,
+                arrays.cloud,
+                moments,
+                counts,
             )
+        ids = [chip for chip, keep in zip(shard.chip_ids, kept, strict=True) if keep]
+        shards.write_shard(path, task.sensors, ids, chips)
+        keys = tuple(key for key, keep in zip(shard.keys, kept, strict=True) if keep)
+        entry = ManifestEntry(shard.name, path.name, keys, rejected, shards.checksum(path))
+    shards.note(task.folder, entry)
+    return entry
 
 
-def _read(
-    assets: dict[str, Asset], info: SensorInfo, what: Sensor, grid: ChipGrid, pixels: Pixels
-) -> tuple[Floats, Quality]:
-    """Physical values (chips, bands, rows, columns) and their quality."""
-    values = _bands(assets, info.band_names, what, grid, pixels.resampling)
-    mask = assets.get(what.mask.band.name) if what.mask else None
-    if what.mask and mask:
-        codes = read_band(mask.href, mask.nodata, grid, "nearest")
-        return values, assess(values, clouds(codes, what.mask))
-    quality = assess(values, None)
-    if pixels.cloud_detector == "none" or not what.cloud_bands or not assets.keys() >= set(what.cloud_bands):
-        return values, quality
-    coarse = _coarser(grid)
-    found = cloudless.detect(_bands(assets, what.cloud_bands, what, coarse, "bilinear"), coarse.resolution_m)
-    return values, replace(quality, cloud=share(found == 1))
-
-
-def _coarser(grid: ChipGrid) -> ChipGrid:
-    """The chips in pixels of about `_CLOUDS_AT_M`, or finer where their side is no multiple of it."""
-    size_px = max(1, round(grid.size_m / max(_CLOUDS_AT_M, grid.resolution_m)))
-    return replace(grid, size_px=size_px, resolution_m=grid.size_m / size_px)
-
-
-def _bands(
-    assets: dict[str, Asset], names: tuple[str, ...], what: Sensor, grid: ChipGrid, resampling: str
-) -> Floats:
-    parts = []
-    for asset, band in ((assets[name], what.band(name)) for name in names):
-        numbers = read_band(
-            asset.href,
-            asset.nodata,
-            grid,
-            resampling,
-            _usual_nodata(asset, band, what),
-            asset.unit == "complex",
+def _refused(task: CutTask, shard: Shard, made: _Cut) -> list[tuple[str, str] | None]:
+    """Reason and detail for each chip that is refused; the first sensor that refuses gives the reason."""
+    found: list[tuple[str, str] | None] = [None] * len(shard.keys)
+    limits = task.pixels.min_valid, task.pixels.max_cloud
+    for info in task.sensors:
+        arrays, scenes = made.arrays[info.prefix], shard.scenes[info.prefix]
+        quality = Quality(
+            share(arrays.data), np.where(arrays.masked, share(arrays.cloud), np.nan).astype(np.float32)
         )
-        parts.append(_physical(numbers, asset, band))
-    return np.stack(parts, axis=1)
-
-
-def _usual_nodata(asset: Asset, band: Band, what: Sensor) -> float | None:
-    """The sensor's usual nodata, for files and items that are silent; in dB zero and the like are measurements."""
-    if asset.unit == "dB":
-        return None
-    return what.source_nodata if band.nodata is None else band.nodata
-
-
-def _physical(numbers: Floats, asset: Asset, band: Band) -> Floats:
-    """Values in the unit in which the sensor is stored, NaN where there is no measurement."""
-    if asset.unit == "complex":  # numbers are |z|² of unscaled z
-        return to_decibel(numbers * asset.scale**2, asset.unit)
-    values = numbers * asset.scale + asset.offset
-    if asset.unit in ("dB", "power", "amplitude"):
-        return to_decibel(values, asset.unit)
-    return values if band.lowest is None else np.where(values < band.lowest, np.nan, values)
-
-
-def stored(values: Floats, info: SensorInfo, what: Sensor) -> npt.NDArray[Any]:
-    """Physical values (…, bands, rows, columns) as the integers kept in shards.
-
-    NaN becomes nodata, the rest is clipped to what fits.
-    """
-    limits = np.iinfo(info.dtype)
-    scale = np.array(info.scales)[:, None, None]
-    scaled = np.clip(np.rint((values - info.offset) / scale), what.stored.lowest, limits.max)
-    return np.where(np.isnan(values), info.nodata, scaled).astype(info.dtype)
+        reasons = refuse(quality, arrays.pixels, info, sensor(info.sensor), *limits)
+        for i, (broken, reason) in enumerate(zip(made.unreadable[info.prefix], reasons, strict=True)):
+            if found[i] is None and broken is not None:
+                found[i] = (f"{info.prefix}: {UNREADABLE}", f"{scenes[i]}: {' '.join(broken.split())}")
+            elif found[i] is None and reason is not None:
+                found[i] = (reason, scenes[i])
+    return found

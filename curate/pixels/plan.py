@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from curate.catalog.errors import InputError
 from curate.catalog.schema import SensorInfo
 from curate.recipe import Recipe, stable_hash
 
+STRIP_M = 5120.0  # in which a scene's chips are taken one after the other: 512 pixels of 10 m
 UNREADABLE = "scene unreadable"  # may pass: the next run tries again
-CUT_VERSION = 2  # raise it when the same settings give other pixels
+CUT_VERSION = 3  # raise it when the same settings give other pixels
 
 
 def chips_key(recipe: Recipe, sensors: Sequence[SensorInfo]) -> str:
@@ -106,19 +108,59 @@ def read_known(folder: Path, prefixes: Sequence[str]) -> Known:
     return Known(pa.concat_tables(tables) if tables else schema.empty_table(), rejected)
 
 
-def plan(
-    rows: pa.Table, keys: pa.Array, anchor: str, per_shard: int
-) -> list[tuple[str, npt.NDArray[np.int64]]]:
-    """Shards to cut for *rows*: names, and positions in *rows*.
+@dataclass(frozen=True)
+class Planned:
+    """A shard to cut."""
 
-    Neighbours share a shard, in the order in which a scene's blocks lie. All shards but the last are full, so that
-    a run that was killed is continued with the same shards: those that were finished leave whole shards behind.
+    name: str
+    rows: npt.NDArray[np.int64]  # positions in the table to be cut, in the order of the shard's rows
+    scene: str | None  # the anchor scene of all its chips; None where they are of several
+
+
+def plan(rows: pa.Table, keys: pa.Array, anchor: str, per_shard: int) -> list[Planned]:
+    """Shards to cut for *rows*.
+
+    A scene's chips follow one another in the order in which its blocks lie, and fill shards of their own; what is left
+    of each scene is gathered, scene after scene. All shards but the last are full, and each begins where the one before
+    it ends, so that a run that was killed is continued with the same shards: those that were finished leave whole
+    shards behind.
     """
     left, top = (_corner(rows, i) for i in (2, 5))
-    by = [_ranks(rows[column]) for column in ("epsg", "cell", f"{anchor}_id")]
-    order = np.lexsort((_ranks(rows["chip_id"]), left, -top, *reversed(by)))
-    groups = [order[i : i + per_shard] for i in range(0, len(order), per_shard)]
-    return [(f"shard-{stable_hash(keys.take(pa.array(group)).to_pylist())}", group) for group in groups]
+    zone, scene = _ranks(rows["epsg"]), _ranks(rows[f"{anchor}_id"])
+    strip = np.floor(-top / STRIP_M)
+    order = np.lexsort((_ranks(rows["chip_id"]), -top, left, strip, scene, zone))
+    of = np.stack([zone, scene])[:, order]
+    starts = np.flatnonzero(np.r_[True, (np.diff(of, axis=1) != 0).any(0)])[: len(order)]
+    shards_of: list[tuple[npt.NDArray[np.int64], str | None]] = []
+    rest: list[npt.NDArray[np.int64]] = []
+    for start, stop in pairwise([*starts.tolist(), len(order)]):
+        full = stop - (stop - start) % per_shard
+        name = rows[f"{anchor}_id"][int(order[start])].as_py()
+        shards_of += [(order[i : i + per_shard], name) for i in range(start, full, per_shard)]
+        rest.append(order[full:stop])
+    gathered = np.concatenate([np.empty(0, np.int64), *rest])
+    shards_of += [(gathered[i : i + per_shard], None) for i in range(0, len(gathered), per_shard)]
+    return [
+        Planned(f"shard-{stable_hash(keys.take(pa.array(group)).to_pylist())}", group, name)
+        for group, name in shards_of
+    ]
+
+
+def tasks(planned: Sequence[Planned], workers: int) -> list[list[Planned]]:
+    """Shards to be cut by one process one after the other, the largest tasks first.
+
+    The shards of a scene stay together, so that none of its blocks is read twice; unless it has more of them than a
+    worker's share. How they are grouped does not change a shard.
+    """
+    most = -(-len(planned) // workers) if planned else 1
+    groups: list[list[Planned]] = []
+    for one in planned:
+        before = groups[-1] if groups else []
+        if before and one.scene is not None and before[-1].scene == one.scene and len(before) < most:
+            before.append(one)
+        else:
+            groups.append([one])
+    return sorted(groups, key=lambda group: -sum(len(one.rows) for one in group))
 
 
 def _corner(rows: pa.Table, i: int) -> npt.NDArray[np.float64]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from curate.catalog.schema import SensorInfo
 from curate.sensors import Flag, Mask, Sensor
 
 Floats = npt.NDArray[np.float64]
@@ -25,7 +26,7 @@ class Quality:
     cloud: npt.NDArray[np.float32]  # share of cloud, cirrus and shadow; NaN where it is not known
 
 
-def clouds(codes: Floats, mask: Mask) -> Floats:
+def clouds(codes: npt.NDArray[Any], mask: Mask) -> Floats:
     """1 where a mask's codes (16 bits) tell of cloud, cirrus or shadow, 0 where not, NaN where there is no data."""
     absent = np.isnan(codes)
     found: Floats = _meanings(mask)[np.where(absent, 0, codes).astype(np.uint16)]
@@ -47,68 +48,76 @@ def _any(codes: npt.NDArray[np.int64], flags: tuple[Flag, ...]) -> Booleans:
     return found
 
 
-def assess(values: Floats, cloud: Floats | None) -> Quality:
-    """Quality of chips.
+def refuse(
+    quality: Quality,
+    pixels: npt.NDArray[Any],
+    info: SensorInfo,
+    sensor: Sensor,
+    min_valid: float,
+    max_cloud: float,
+) -> list[str | None]:
+    """For each chip the reason to refuse it, or None.
 
     Args:
-        values: physical values, (chips, bands, rows, columns), NaN where there is no data.
-        cloud: on the same grid 1 for cloud, 0 for none, NaN where there is no data (`clouds`); or None.
+        pixels: stored integers, (chips, bands, rows, columns).
     """
-    data = np.asarray(~np.isnan(values).any(axis=1))
-    if cloud is None:
-        return Quality(share(data), np.full(len(values), np.nan, np.float32))
-    data &= ~np.isnan(cloud)
-    return Quality(share(data), share(cloud == 1))
-
-
-def refuse(
-    quality: Quality, values: Floats, sensor: Sensor, min_valid: float, max_cloud: float
-) -> list[str | None]:
-    """For each chip the reason to refuse it, or None."""
     without_data = quality.valid < min_valid
     cloudy = quality.cloud > max_cloud  # False where the cloud share is not known
-    flat = untrue = np.zeros(len(values), bool)
+    flat = untrue = np.zeros(len(pixels), bool)
     if sensor.kind == "radar":
-        flat = constant_share(values) > 1 - min_valid
-        untrue = implausible(values)
+        flat = constant_share(pixels, info.nodata) > 1 - min_valid
+        untrue = implausible(pixels, info)
     reasons = np.select(
-        [without_data, cloudy, flat, untrue],
+        [without_data, cloudy, untrue, flat],  # what cannot be true was clipped, and may be flat for that
         [
             f"{sensor.prefix}: no data",
             f"{sensor.prefix}: cloud",
-            f"{sensor.prefix}: constant backscatter",
             f"{sensor.prefix}: implausible backscatter",
+            f"{sensor.prefix}: constant backscatter",
         ],
         default="",
     )
     return [reason or None for reason in reasons.tolist()]
 
 
-def constant_share(values: Floats) -> Floats:
+def constant_share(pixels: npt.NDArray[Any], nodata: int) -> Floats:
     """Share of each chip that lies in squares of `TILE_PX` pixels of one and the same number, in its worst band.
 
     Blocks that a processor filled – with zeros, mostly – look like data. Single pixels below the noise floor, which
     have one number too, lie between others.
 
     Args:
-        values: (chips, bands, rows, columns), NaN where there is no data.
+        pixels: stored integers, (chips, bands, rows, columns).
     """
-    tiles_y, tiles_x = values.shape[2] // TILE_PX, values.shape[3] // TILE_PX
-    inner = values[:, :, : tiles_y * TILE_PX, : tiles_x * TILE_PX]
-    tiles = inner.reshape(*values.shape[:2], tiles_y, TILE_PX, tiles_x, TILE_PX)
-    found: Floats = (tiles.max((3, 5)) == tiles.min((3, 5))).mean((2, 3)).max(1)
-    return found  # a tile with NaN is not constant: its missing pixels are counted as such
+    tiles_y, tiles_x = pixels.shape[2] // TILE_PX, pixels.shape[3] // TILE_PX
+    inner = pixels[:, :, : tiles_y * TILE_PX, : tiles_x * TILE_PX]
+    rows = inner.reshape(*pixels.shape[:2], tiles_y, TILE_PX, tiles_x * TILE_PX)
+    high, low = (
+        reduce(rows, axis=3).reshape(*pixels.shape[:2], tiles_y, tiles_x, TILE_PX)
+        for reduce in (np.max, np.min)
+    )
+    high, low = high.max(-1), low.min(-1)
+    found: Floats = ((high == low) & (high != nodata)).mean((2, 3)).max(1)
+    return found  # missing pixels are counted as such
 
 
-def implausible(values: Floats) -> Booleans:
+def implausible(pixels: npt.NDArray[Any], info: SensorInfo) -> Booleans:
     """Whether each chip's backscatter cannot be in dB: median out of range, or not a pixel below 0 dB, in any band.
 
     Linear power taken for dB has no negative value; uncalibrated numbers taken for power lie above 20 dB.
+
+    Args:
+        pixels: stored integers, (chips, bands, rows, columns).
     """
-    known = (~np.isnan(values)).sum((2, 3))
-    too_bright = 2 * (values > BRIGHTEST_DB).sum((2, 3)) > known  # more than half: the median is
-    too_dark = 2 * (values < DARKEST_DB).sum((2, 3)) > known
-    never_negative = (known > 0) & ~(values < 0).any((2, 3))
+    bright, dark, zero = (
+        np.array([(level - info.offset) / scale for scale in info.scales])[:, None, None]
+        for level in (BRIGHTEST_DB, DARKEST_DB, 0.0)
+    )
+    data = pixels != info.nodata
+    known = data.sum((2, 3))
+    too_bright = 2 * (data & (pixels > bright)).sum((2, 3)) > known  # more than half: the median is
+    too_dark = 2 * (data & (pixels < dark)).sum((2, 3)) > known
+    never_negative = (known > 0) & ~(data & (pixels < zero)).any((2, 3))
     return np.asarray((too_bright | too_dark | never_negative).any(1))
 
 

@@ -1,4 +1,4 @@
-"""Windows of a scene's bands on the chips' grid, in physical units."""
+"""Where chips lie in a raster, and the warp of those that do not lie on its grid."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.catalog.errors import InputError
-from curate.gdal import opened
 
 Floats = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
 ALIGNED_PX = 0.01  # a grid that is off by less counts as aligned
 SHRINKS = 1.1  # source pixels per pixel from which on the warp averages
 WARP_TOLERANCE_PX = 0.01  # error of the warp's approximate projection
@@ -37,58 +37,6 @@ class ChipGrid:
 
     def take(self, rows: npt.NDArray[Any]) -> ChipGrid:
         return ChipGrid(self.epsg, self.size_px, self.resolution_m, self.left[rows], self.top[rows])
-
-
-def read_band(
-    href: str,
-    nodata: float | None,
-    grid: ChipGrid,
-    resampling: str,
-    usual: float | None = None,
-    power: bool = False,
-) -> Floats:
-    """The numbers of one band in every chip, NaN where there is no data; shape (chips, size_px, size_px).
-
-    A band on the chips' own grid is read as it is. A coarser one is interpolated by *resampling*, a finer one
-    averaged. A band on another grid or in another projection is warped, once, by *resampling*.
-
-    Args:
-        nodata: what the item declares; else the file's own, else *usual*.
-        power: numbers z are complex and |z|² is wanted, which is taken before any resampling.
-
-    Raises:
-        InputError, rasterio.errors.RasterioError: the file cannot be opened or read, or is complex and *power* is
-            not wanted, or the other way round.
-    """
-    with opened(href, "Band") as source:
-        fill = next((value for value in (nodata, source.nodata, usual) if value is not None), None)
-        if not power and not source.dtypes[0].startswith("complex"):
-            return _read(source, grid, fill, resampling)
-        if not power:
-            raise InputError(f"Band {href} is complex", do="Its item must say so: unit: complex")
-        chips = []
-        for i in range(len(grid.left)):
-            with _power(source, grid, i, fill) as real:
-                chips.append(_read(real, grid.take(np.array([i])), None, resampling))
-        return np.concatenate(chips)
-
-
-def _read(source: Any, grid: ChipGrid, fill: float | None, resampling: str) -> Floats:
-    from rasterio.enums import Resampling
-
-    method = Resampling[resampling]
-    finer = source.transform.a < grid.resolution_m * (1 - 1e-9) and resampling != "nearest"
-    aligned = Resampling.average if finer else method
-    shape = (grid.size_px, grid.size_px)
-    values = np.empty((len(grid.left), *shape))
-    for i, window in enumerate(_aligned_windows(source, grid, fill)):  # each chip without regard to others
-        if window is None:
-            values[i] = _warped(source, grid, i, fill, method)
-        else:
-            values[i] = source.read(
-                1, window=window, out_shape=shape, resampling=aligned, out_dtype="float64"
-            )
-    return without_nodata(values, fill)
 
 
 @contextmanager
@@ -142,29 +90,71 @@ def without_nodata(values: Floats, nodata: float | None) -> Floats:
     return np.where(values == nodata, np.nan, values)
 
 
-def _aligned_windows(source: Any, grid: ChipGrid, nodata: float | None) -> list[Any]:
-    """Windows of whole source pixels, one a chip; None for a chip that must be warped."""
-    from rasterio.windows import Window
+@dataclass(frozen=True)
+class Windows:
+    """Where chips lie in a raster on whose grid they are: squares of *size* whole pixels, which may reach beyond it."""
 
-    transform = source.transform
+    col: npt.NDArray[np.int64]
+    row: npt.NDArray[np.int64]
+    size: int
+
+
+def aligned(source: Any, grid: ChipGrid) -> tuple[Windows, npt.NDArray[np.bool_]]:
+    """The chips' windows in *source*, and which chips have one; the others must be warped."""
+    transform, none = source.transform, np.zeros(len(grid.left), bool)
     straight = transform.b == 0 and transform.d == 0 and transform.a > 0 and transform.a == -transform.e
     zone = source.crs is not None and source.crs.to_epsg() == grid.epsg
     if not (straight and zone):
-        return [None] * len(grid.left)
+        return Windows(none.astype(np.int64), none.astype(np.int64), 0), none
     col, row = (grid.left - transform.c) / transform.a, (transform.f - grid.top) / transform.a
     size = grid.size_m / transform.a
-    aligned = (np.abs(col - np.round(col)) <= ALIGNED_PX) & (np.abs(row - np.round(row)) <= ALIGNED_PX)
-    aligned &= abs(size - round(size)) <= ALIGNED_PX
-    inside = (col > -ALIGNED_PX) & (row > -ALIGNED_PX)
-    inside &= (col + size < source.width + ALIGNED_PX) & (row + size < source.height + ALIGNED_PX)
-    whole = round(size)
-    same_nodata = nodata == source.nodata or (nodata is None and source.nodata is None)
-    if not same_nodata and whole != grid.size_px:
-        return [None] * len(grid.left)  # what GDAL takes for data would be mixed into its neighbours
-    return [
-        Window(round(c), round(r), whole, whole) if good else None
-        for c, r, good in zip(col, row, aligned & inside, strict=True)
-    ]
+    whole = (np.abs(col - np.round(col)) <= ALIGNED_PX) & (np.abs(row - np.round(row)) <= ALIGNED_PX)
+    whole &= abs(size - round(size)) <= ALIGNED_PX and round(size) > 0
+    return Windows(np.round(col).astype(np.int64), np.round(row).astype(np.int64), round(size)), whole
+
+
+def warped(
+    source: Any, grid: ChipGrid, nodata: float | None, resampling: str, power: bool = False
+) -> Singles:
+    """Chips of *source* warped onto their grid, each alone; NaN where no data is; (chips, size_px, size_px).
+
+    Args:
+        power: numbers z are complex and |z|² is wanted, which is taken before any resampling.
+
+    Raises:
+        InputError, rasterio.errors.RasterioError: the raster cannot be read, or has no projection.
+    """
+    from rasterio.enums import Resampling
+
+    method = Resampling[resampling]
+    chips = np.empty((len(grid.left), grid.size_px, grid.size_px), np.float32)
+    for i in range(len(chips)):
+        if not power:
+            chips[i] = _warped(source, grid, i, nodata, method)
+            continue
+        with _power(source, grid, i, nodata) as real:
+            chips[i] = _of_power(real, grid.take(np.array([i])), method)
+    return chips
+
+
+def _of_power(real: Any, grid: ChipGrid, method: Any) -> Floats:
+    """One chip of power: averaged where its grid is the chip's and finer, else warped."""
+    from rasterio.enums import Resampling
+    from rasterio.windows import Window
+
+    at, whole = aligned(real, grid)
+    inside = min(at.col[0], at.row[0]) >= 0
+    inside &= at.col[0] + at.size <= real.width and at.row[0] + at.size <= real.height
+    if not (whole[0] and inside):
+        return _warped(real, grid, 0, None, method)
+    average = Resampling.average if at.size > grid.size_px else method
+    values: Floats = real.read(
+        1,
+        window=Window(at.col[0], at.row[0], at.size, at.size),
+        out_shape=(grid.size_px, grid.size_px),
+        resampling=average,
+    )
+    return values
 
 
 def _shrinks(source: Any, grid: ChipGrid, i: int) -> bool:

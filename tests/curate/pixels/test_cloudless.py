@@ -15,8 +15,10 @@ from rasterio.warp import transform
 
 from curate.catalog import shards
 from curate.catalog.errors import InputError
+from curate.catalog.shards import ManifestEntry
 from curate.pixels import cloudless
-from curate.pixels.cutting import Asset, ShardTask, cut
+from curate.pixels.cutting import cut as cut_task
+from curate.pixels.tasks import Asset, CutTask, Shard
 from curate.recipe import Pixels
 from curate.scenes import Rejected, scene
 from curate.sensors import SENSORS
@@ -52,20 +54,30 @@ def l1c(folder: Path, bands: tuple[str, ...]) -> dict[str, Asset]:
     return assets
 
 
-def task(folder: Path, assets: dict[str, Asset], detector: str) -> ShardTask:
-    return ShardTask(
-        name="shard-x",
+CHIPS = Shard(
+    name="shard-x",
+    keys=("left", "right"),
+    chip_ids=("left", "right"),
+    grid=((32633, 600_000.0, 5_000_040.0), (32633, 600_600.0, 5_000_040.0)),
+    scenes={"s2toa": ("a", "a")},
+)
+
+
+def task(folder: Path, assets: dict[str, Asset], detector: str) -> CutTask:
+    return CutTask(
+        shards=(CHIPS,),
         folder=folder,
-        keys=("left", "right"),
-        chip_ids=("left", "right"),
-        grid=((32633, 600_000.0, 5_000_040.0), (32633, 600_600.0, 5_000_040.0)),
         chip_px=PX,
         resolution_m=10.0,
         sensors=(L1C.stored_info(("B02",), "bilinear"),),
-        scenes={"s2toa": ("a", "a")},
         assets={"s2toa": {"a": assets}},
         pixels=Pixels(cloud_detector=detector),  # type: ignore[arg-type]
     )
+
+
+def cut(one: CutTask) -> ManifestEntry:
+    (entry,) = cut_task(one)
+    return entry
 
 
 @pytest.fixture
@@ -142,11 +154,15 @@ def test_a_real_level_1c_scene_is_cut_with_its_clouds(real_data: Path, tmp_path:
         (x,), (y,) = transform("EPSG:4326", "EPSG:32643", [lon], [lat])
         wanted = replace(
             task(tmp_path, assets, "s2cloudless"),
-            name=f"shard-{len(shares)}",
-            keys=("one",),
-            chip_ids=("one",),
-            grid=((32643, x - 300, y + 300),),
-            scenes={"s2toa": (found["id"],)},
+            shards=(
+                Shard(
+                    name=f"shard-{len(shares)}",
+                    keys=("one",),
+                    chip_ids=("one",),
+                    grid=((32643, x - 300, y + 300),),
+                    scenes={"s2toa": (found["id"],)},
+                ),
+            ),
             assets={"s2toa": {found["id"]: assets}},
             pixels=Pixels(cloud_detector="s2cloudless", max_cloud=1.0),
         )

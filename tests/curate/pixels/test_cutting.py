@@ -10,9 +10,11 @@ import pytest
 import rasterio
 from rasterio.transform import Affine
 
-from curate.catalog import shards
-from curate.catalog.files import digest
-from curate.pixels.cutting import Asset, ShardTask, cut, stored
+from curate.catalog import SensorInfo, shards
+from curate.catalog.shards import ManifestEntry
+from curate.pixels.cutting import cut as cut_task
+from curate.pixels.storing import store
+from curate.pixels.tasks import Asset, CutTask, Shard
 from curate.recipe import Pixels
 from curate.scenes import Rejected, scene
 from curate.sensors import SENSORS, Band, Flag, Mask, Sensor, Stored, sensor
@@ -67,23 +69,45 @@ def scenes(tmp_path: Path) -> Scenes:
 
 
 def task(
-    scenes: Scenes, folder: Path, places: list[tuple[int, int]], of: list[str] | None = None
-) -> ShardTask:
-    names = tuple(f"chip{row}{col}" for row, col in places)
-    step = PX * 10.0
-    return ShardTask(
-        name="shard-x",
+    scenes: Scenes,
+    folder: Path,
+    places: list[tuple[int, int]],
+    of: list[str] | None = None,
+    name: str = "shard-x",
+) -> CutTask:
+    """A task of one shard."""
+    return CutTask(
+        shards=(shard(name, places, of),),
         folder=folder,
-        keys=tuple(f"{name}@k" for name in names),
-        chip_ids=names,
-        grid=tuple((EPSG, LEFT + step * col, TOP - step * row) for row, col in places),
         chip_px=PX,
         resolution_m=10.0,
         sensors=(INFO_S2, INFO_S1),
-        scenes={"s2": tuple(of or ["old"] * len(places)), "s1": ("radar",) * len(places)},
         assets=scenes.assets,
         pixels=Pixels(),
     )
+
+
+def shard(name: str, places: list[tuple[int, int]], of: list[str] | None = None) -> Shard:
+    names = tuple(f"chip{row}{col}" for row, col in places)
+    step = PX * 10.0
+    return Shard(
+        name=name,
+        keys=tuple(f"{one}@k" for one in names),
+        chip_ids=names,
+        grid=tuple((EPSG, LEFT + step * col, TOP - step * row) for row, col in places),
+        scenes={"s2": tuple(of or ["old"] * len(places)), "s1": ("radar",) * len(places)},
+    )
+
+
+def with_scenes(one: CutTask, scenes: dict[str, tuple[str, ...]]) -> CutTask:
+    return replace(one, shards=tuple(replace(shard, scenes=scenes) for shard in one.shards))
+
+
+def cut(one: CutTask) -> ManifestEntry:
+    """Cut a task of one shard."""
+    one.folder.mkdir(exist_ok=True)
+    (entry,) = cut_task(one)
+    return entry
 
 
 PLACES = [(0, 0), (2, 1), (1, 2), (3, 3)]
@@ -94,7 +118,7 @@ def test_rows_of_a_shard_equal_direct_reads(scenes: Scenes, tmp_path: Path) -> N
     assert entry.shard == "shard-x.arrow"
     assert entry.chips == tuple(f"chip{r}{c}@k" for r, c in PLACES)
     assert entry.rejected == ()
-    assert entry.digest == digest(tmp_path / "shard-x.arrow")
+    assert entry.digest == shards.checksum(tmp_path / "shard-x.arrow")
     batch = shards.open_shard(tmp_path / "shard-x.arrow")
     assert batch.column("chip_id").to_pylist() == [f"chip{r}{c}" for r, c in PLACES]
     optical = shards.pixels(batch, "s2", 2, PX)
@@ -119,9 +143,9 @@ def test_reflectance_is_the_same_before_and_after_the_offset_of_baseline_4(
     scenes: Scenes, tmp_path: Path
 ) -> None:
     places = [*PLACES, (1, 1)]
-    cut(replace(task(scenes, tmp_path, places, ["old"] * 5), name="a"))
-    cut(replace(task(scenes, tmp_path, places, ["new"] * 5), name="b"))
-    cut(replace(task(scenes, tmp_path, places, ["old", "new", "old", "new", "old"]), name="c"))
+    cut(task(scenes, tmp_path, places, ["old"] * 5, "a"))
+    cut(task(scenes, tmp_path, places, ["new"] * 5, "b"))
+    cut(task(scenes, tmp_path, places, ["old", "new", "old", "new", "old"], "c"))
     a, b, c = (shards.pixels(shards.open_shard(tmp_path / f"{n}.arrow"), "s2", 2, PX) for n in "abc")
     assert np.array_equal(a, b)
     assert np.array_equal(a, c)
@@ -161,7 +185,7 @@ def test_a_shard_of_which_nothing_is_left_is_not_written(scenes: Scenes, tmp_pat
     entry = cut(task(scenes, folder, [(0, 3), (20, 20)]))
     assert (entry.shard, entry.chips, entry.digest) == (None, (), None)
     assert len(entry.rejected) == 2
-    assert not folder.exists()
+    assert not list(folder.glob("*.arrow"))
 
 
 def test_the_first_sensor_that_refuses_gives_the_reason(scenes: Scenes, tmp_path: Path) -> None:
@@ -176,17 +200,25 @@ def test_the_first_sensor_that_refuses_gives_the_reason(scenes: Scenes, tmp_path
 
 
 def test_shards_are_the_same_bytes_again(scenes: Scenes, tmp_path: Path) -> None:
-    first, second = (cut(replace(task(scenes, tmp_path, PLACES), name=name)) for name in ("a", "b"))
+    first, second = (cut(task(scenes, tmp_path, PLACES, name=name)) for name in ("a", "b"))
     assert first.digest == second.digest
 
 
+def stored(values: list[float], info: SensorInfo, lowest: int, fill_below: float = -np.inf) -> list[int]:
+    numbers = np.array(values).reshape(1, 1, -1)
+    out, data = np.zeros(numbers.shape, info.dtype), np.ones(numbers.shape, bool)
+    limits = np.array([lowest, np.iinfo(info.dtype).max], np.float64)
+    store(numbers, 1 / info.scale, 0.0, fill_below, limits, info.nodata, out, data)
+    assert np.array_equal(data, out != info.nodata)
+    return out.ravel().tolist()
+
+
 def test_stored_values_are_clipped_and_keep_nodata_apart() -> None:
-    values = np.array([np.nan, -0.1, 0.0, 0.00004, 0.00016, 0.5, 7.0, np.inf])
-    values = np.stack([values, values])[:, None]
-    assert stored(values, INFO_S2, S2)[0, 0].tolist() == [0, 1, 1, 1, 2, 5000, 65535, 65535]
-    decibel = np.array([[[np.nan, -400.0, -12.345, -12.344, 0.0, 400.0]]])
-    assert stored(decibel, INFO_S1, S1)[0, 0].tolist() == [-32768, -32767, -1234, -1234, 0, 32767]
-    assert stored(values, INFO_S2, S2).dtype == np.uint16
+    values = [np.nan, -0.1, 0.0, 0.00004, 0.00016, 0.5, 7.0, np.inf]
+    assert stored(values, INFO_S2, S2.stored.lowest) == [0, 1, 1, 1, 2, 5000, 65535, 65535]
+    assert stored(values, INFO_S2, S2.stored.lowest, -500)[1] == 0  # below what can be measured
+    decibel = [np.nan, -400.0, -12.345, -12.344, 0.0, 400.0]
+    assert stored(decibel, INFO_S1, S1.stored.lowest) == [-32768, -32767, -1234, -1234, 0, 32767]
 
 
 def test_bands_of_one_sensor_are_stored_by_their_own_scale(scenes: Scenes, tmp_path: Path) -> None:
@@ -205,9 +237,8 @@ def test_bands_of_one_sensor_are_stored_by_their_own_scale(scenes: Scenes, tmp_p
     }
     places = [(0, 0), (1, 1)]
     wanted = replace(
-        task(scenes, tmp_path, places),
+        with_scenes(task(scenes, tmp_path, places), {"ls": ("one", "one")}),
         sensors=(info,),
-        scenes={"ls": ("one", "one")},
         assets={"ls": {"one": assets}},
         pixels=Pixels(min_valid=0.9, max_cloud=0.6, resampling="nearest"),
     )
@@ -240,9 +271,8 @@ def test_complex_numbers_are_cut_as_power(scenes: Scenes, tmp_path: Path) -> Non
     z = (4 * np.sqrt(scenes.power) * phase).astype(np.complex64)
     asset = Asset(write(tmp_path / "slc.tif", z, 10, None), 0.25, 0.0, None, "complex")
     wanted = replace(
-        task(scenes, tmp_path, [(0, 0)]),
+        with_scenes(task(scenes, tmp_path, [(0, 0)]), {"s1slc": ("a",)}),
         sensors=(slc.stored_info(("IW1-VV",), "bilinear"),),
-        scenes={"s1slc": ("a",)},
         assets={"s1slc": {"a": {"IW1-VV": asset}}},
     )
     assert cut(wanted).rejected == ()
@@ -305,9 +335,8 @@ def test_a_new_sensor_is_one_entry(scenes: Scenes, tmp_path: Path, monkeypatch: 
     assert not isinstance(found, Rejected)
     assets = {asset.pop("band"): Asset(**asset) for asset in found["assets"]}
     wanted = replace(
-        task(scenes, tmp_path, [(0, 0), (1, 1)]),
+        with_scenes(task(scenes, tmp_path, [(0, 0), (1, 1)]), {"new": ("a", "a")}),
         sensors=(new.stored_info(("N1", "N2"), "nearest"),),
-        scenes={"new": ("a", "a")},
         assets={"new": {"a": assets}},
         pixels=Pixels(resampling="nearest"),
     )

@@ -59,7 +59,8 @@ def chip_keys(rows: pa.Table, infos: Sequence[SensorInfo] = INFOS, scale: float 
 def made(rows: pa.Table) -> dict[str, list[str]]:
     """Shards of a plan with the chips in each."""
     keys = chip_keys(rows)
-    return {name: keys.take(pa.array(at)).to_pylist() for name, at in plan(rows, keys, "s2", PER_SHARD)}
+    planned = plan(rows, keys, "s2", PER_SHARD)
+    return {one.name: keys.take(pa.array(one.rows)).to_pylist() for one in planned}
 
 
 def finish(folder: Path, name: str, keys: list[str], refused: int = 0) -> None:
@@ -91,8 +92,8 @@ def test_every_chip_is_in_one_shard_of_the_wanted_size() -> None:
 
 def test_neighbours_share_a_shard() -> None:
     rows = pool()
-    for _, position in plan(rows, chip_keys(rows), "s2", PER_SHARD):
-        part = rows.take(pa.array(position))
+    for one in plan(rows, chip_keys(rows), "s2", PER_SHARD):
+        part = rows.take(pa.array(one.rows))
         assert len(part["cell"].unique()) <= 2
         assert len(part["s2_id"].unique()) <= 4
 

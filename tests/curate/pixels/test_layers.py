@@ -14,11 +14,29 @@ from rasterio.transform import Affine
 from scipy import ndimage
 
 from curate.catalog.errors import InputError
-from curate.pixels.windows import ChipGrid, read_band
+from curate.pixels.layers import Layer, Reading
+from curate.pixels.windows import ChipGrid
 
 EPSG = 32633
 LEFT, TOP = 600_000.0, 5_000_040.0
 CHIP = 120
+
+
+def read_band(
+    href: str,
+    nodata: float | None,
+    chips: ChipGrid,
+    resampling: str,
+    usual: float | None = None,
+    power: bool = False,
+) -> np.ndarray:
+    """All chips in one batch; a chip that cannot be read is an error."""
+    layer = Layer(Reading(href, nodata, usual, resampling, power), chips, np.zeros(len(chips.left), int))
+    layer.load(0)
+    values, failed = layer.take(0)
+    for why in failed.values():
+        raise InputError(why)
+    return values
 
 
 def write(
@@ -102,7 +120,7 @@ def test_neighbouring_chips_are_seamless(resolution: int, tmp_path: Path) -> Non
     small = read_band(href, 0, grid([0, 1, 0, 1], [0, 0, 1, 1]), "bilinear")
     large = read_band(href, 0, grid([0], [0], px=240), "bilinear")
     mosaic = np.block([[small[0], small[1]], [small[2], small[3]]])
-    assert np.abs(mosaic - large[0]).max() < 1e-3
+    assert np.abs(mosaic - large[0]).max() < 3e-3  # float32 of numbers up to 10,000
 
 
 def test_cubic_and_nearest_are_what_they_say(tmp_path: Path) -> None:
@@ -302,7 +320,7 @@ def test_complex_numbers_are_read_as_power(tmp_path: Path) -> None:
     expected = np.abs(cut(values, chips).astype(np.complex128)) ** 2
     expected[expected == 0] = np.nan
     found = read_band(path, 0, chips, "bilinear", power=True)
-    assert np.allclose(found, expected, rtol=1e-12, equal_nan=True)
+    assert np.allclose(found, expected, rtol=1e-6, equal_nan=True)
 
 
 def test_power_is_averaged_not_the_complex_numbers(tmp_path: Path) -> None:

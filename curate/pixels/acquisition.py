@@ -1,0 +1,210 @@
+"""One scene of one sensor, cut to chips: its bands as stored integers, its mask as cloud and holes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from curate.catalog.schema import SensorInfo
+from curate.pixels import cloudless
+from curate.pixels.layers import Failures, Ints, Layer, Reading
+from curate.pixels.quality import clouds
+from curate.pixels.resampling import Singles
+from curate.pixels.storing import store
+from curate.pixels.tasks import Asset, CutTask
+from curate.pixels.windows import ChipGrid
+from curate.radiometry import to_decibel
+from curate.sensors import Band, Sensor, sensor
+
+Booleans = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+_CLOUDS_AT_M = 60.0  # resolution at which clouds are told where there is no mask
+_RADAR = ("dB", "power", "amplitude", "complex")
+
+
+@dataclass(frozen=True)
+class ChipArrays:
+    """Pixels and masks of the chips of one sensor; the first axis counts chips."""
+
+    pixels: npt.NDArray[Any]  # (n, bands, rows, columns), stored integers
+    data: Booleans  # (n, rows, columns): every band and the mask have data
+    cloud: Booleans  # (n, rows, columns): cloud, cirrus or cloud shadow
+    masked: Booleans  # (n,): whether clouds are known
+
+    @classmethod
+    def empty(cls, chips: int, info: SensorInfo, size_px: int) -> ChipArrays:
+        side = (size_px, size_px)
+        return cls(
+            np.full((chips, len(info.bands), *side), info.nodata, info.dtype),
+            np.ones((chips, *side), bool),
+            np.zeros((chips, *side), bool),
+            np.zeros(chips, bool),
+        )
+
+    def kept(self, rows: Booleans) -> ChipArrays:
+        """Some of the chips; the same arrays where all stay."""
+        if rows.all():
+            return self
+        return ChipArrays(self.pixels[rows], self.data[rows], self.cloud[rows], self.masked[rows])
+
+
+class Acquisition:
+    """One scene of one sensor, for the chips of one zone that are cut from it."""
+
+    def __init__(self, task: CutTask, info: SensorInfo, scene: str, grid: ChipGrid, batch: Ints) -> None:
+        self.info, self.what = info, sensor(info.sensor)
+        self.assets = task.assets[info.prefix][scene]
+        self.batch = batch
+        method = task.pixels.resampling
+        self.bands = {
+            name: Layer(_reading(self.assets[name], self.what.band(name), self.what, method), grid, batch)
+            for name in info.band_names
+        }
+        mask = self.assets.get(self.what.mask.band.name) if self.what.mask else None
+        self.mask = (
+            None if mask is None else Layer(Reading(mask.href, mask.nodata, None, "nearest"), grid, batch)
+        )
+        self.coarse: dict[str, Layer] = {}
+        detected = task.pixels.cloud_detector != "none" and self.mask is None and self.what.cloud_bands
+        if detected and self.assets.keys() >= set(self.what.cloud_bands):
+            self.coarse_grid = _coarser(grid)
+            self.coarse = {
+                name: Layer(
+                    _reading(self.assets[name], self.what.band(name), self.what, "bilinear"),
+                    self.coarse_grid,
+                    batch,
+                )
+                for name in self.what.cloud_bands
+            }
+
+    @property
+    def batches(self) -> list[int]:
+        """Numbers of the batches that have chips in this scene."""
+        return [int(number) for number in np.unique(self.batch)]
+
+    @property
+    def every(self) -> list[Layer]:
+        """All layers that have to be read."""
+        mask = [] if self.mask is None else [self.mask]
+        return [*self.bands.values(), *mask, *self.coarse.values()]
+
+    def close(self) -> None:
+        """Close all files."""
+        for layer in self.every:
+            layer.close()
+
+    def take(self, number: int, rows: Ints, into: ChipArrays, unreadable: list[str | None]) -> None:
+        """Put the chips of batch *number* into a shard's arrays.
+
+        Args:
+            rows: of the shard, one for each chip of the batch, whatever scene the chip is of.
+            unreadable: of each row of the shard; the reason is put where a chip cannot be read.
+        """
+        rows = rows[self.within[number]]
+        data = np.ones((len(rows), *into.data.shape[1:]), bool)
+        failures: Failures = {}
+        part = np.empty(data.shape, into.pixels.dtype)
+        for i, (name, layer) in enumerate(self.bands.items()):
+            values, failed = layer.take(number)
+            failures |= failed
+            self._store(values, i, self.assets[name], self.what.band(name), part, data)
+            into.pixels[rows, i] = part
+        cloud = self._masked(number, failures)
+        if cloud is not None:
+            data &= ~np.isnan(cloud)
+        elif self.coarse:
+            cloud = self._detected(number, failures, into.data.shape[-1])
+        if cloud is not None:
+            into.cloud[rows] = cloud == 1
+            into.masked[rows] = True
+        into.data[rows] = data
+        for i, why in failures.items():
+            unreadable[rows[i]] = why
+
+    within: dict[int, Booleans]  # batch -> which of its chips are of this scene
+
+    def _store(
+        self, values: Singles, band: int, asset: Asset, what: Band, out: npt.NDArray[Any], data: Booleans
+    ) -> None:
+        step, offset = self.info.scales[band], self.info.offset
+        limits = np.array([self.what.stored.lowest, np.iinfo(self.info.dtype).max], np.float64)
+        numbers: Any = values
+        gain, shift, lowest = asset.scale / step, (asset.offset - offset) / step, -np.inf
+        if asset.unit in _RADAR:
+            numbers = _decibel(values, asset)
+            gain, shift = 1 / step, -offset / step
+        elif what.lowest is not None:
+            lowest = (what.lowest - offset) / step
+        store(numbers, gain, shift, lowest, limits, self.info.nodata, out, data)
+
+    def _masked(self, number: int, failures: Failures) -> Floats | None:
+        """By the scene's mask 1 where cloud is, 0 where none, NaN where no data is; None where it has no mask."""
+        if self.mask is None or self.what.mask is None:
+            return None
+        codes, failed = self.mask.take(number)
+        failures |= failed
+        return clouds(codes, self.what.mask)
+
+    def _detected(self, number: int, failures: Failures, size_px: int) -> Floats:
+        """By a cloud detector 1 where cloud is, else 0, on the chips' own grid: (chips, size_px, size_px)."""
+        bands = []
+        for name, layer in self.coarse.items():
+            values, failed = layer.take(number)
+            failures |= failed
+            asset, lowest = self.assets[name], self.what.band(name).lowest
+            reflectance = values.astype(np.float64) * asset.scale + asset.offset
+            bands.append(np.where(reflectance < (-np.inf if lowest is None else lowest), np.nan, reflectance))
+        found = np.nan_to_num(cloudless.detect(np.stack(bands, axis=1), self.coarse_grid.resolution_m))
+        nearest = np.arange(size_px) * found.shape[1] // size_px
+        return found[:, nearest][:, :, nearest]
+
+
+def acquisitions(task: CutTask, info: SensorInfo, batch: Ints) -> Iterator[Acquisition]:
+    """The scenes of one sensor that a task's chips are cut from, once for each zone.
+
+    Args:
+        batch: number of the batch of every chip of the task.
+    """
+    scenes, zones = task.scenes(info.prefix), task.zones()
+    start = np.flatnonzero(np.diff(batch, prepend=-1))
+    place = np.arange(task.chips) - start[batch]  # of each chip within its batch
+    size = np.bincount(batch)
+    for scene in np.unique(scenes):
+        for zone in np.unique(zones[scenes == scene]):
+            chips = np.flatnonzero((scenes == scene) & (zones == zone))
+            found = Acquisition(task, info, str(scene), task.grid(chips), batch[chips])
+            found.within = {}
+            for number in found.batches:
+                found.within[number] = np.zeros(size[number], bool)
+                found.within[number][place[chips[batch[chips] == number]]] = True
+            yield found
+
+
+def _reading(asset: Asset, band: Band, what: Sensor, resampling: str) -> Reading:
+    return Reading(
+        asset.href, asset.nodata, _usual_nodata(asset, band, what), resampling, asset.unit == "complex"
+    )
+
+
+def _usual_nodata(asset: Asset, band: Band, what: Sensor) -> float | None:
+    """The sensor's usual nodata, for files and items that are silent; in dB zero and the like are measurements."""
+    if asset.unit == "dB":
+        return None
+    return what.source_nodata if band.nodata is None else band.nodata
+
+
+def _decibel(numbers: Singles, asset: Asset) -> Floats:
+    values = numbers.astype(np.float64)
+    if asset.unit == "complex":  # numbers are |z|² of unscaled z
+        return to_decibel(values * asset.scale**2, asset.unit)
+    return to_decibel(values * asset.scale + asset.offset, asset.unit)
+
+
+def _coarser(grid: ChipGrid) -> ChipGrid:
+    """The chips in pixels of about `_CLOUDS_AT_M`, or finer where their side is no multiple of it."""
+    size_px = max(1, round(grid.size_m / max(_CLOUDS_AT_M, grid.resolution_m)))
+    return replace(grid, size_px=size_px, resolution_m=grid.size_m / size_px)
