@@ -35,6 +35,7 @@ from curate.legends import WORLDCOVER
 
 SIZE_M = 1200.0
 RUNS = 3
+MEASURES = ("exactness", "speed", "memory")
 
 
 def chips_in(bounds: tuple[float, float, float, float]) -> ChipPlaces:
@@ -168,37 +169,31 @@ def made_by(path: Path, level: int, factor: int) -> str:
     return f"of {mixed.sum():,} mixed blocks it shows the mode in {modes:.1%}, {best} in {picks[best]:.1%}"
 
 
-def decode(path: Path, chips: ChipPlaces) -> tuple[float, int, int]:
-    """Seconds to read every block of the file that a chip touches, and nothing else; blocks and pixels."""
+def blocks_of(path: Path, chips: ChipPlaces) -> list[Window]:
+    """Every block of the file that a chip touches."""
     raster = look(open_map(str(path), []).tiles[0])
     assert raster is not None and raster.grid is not None
     mesh = mesh_of(chips, raster.grid)
     assert mesh is not None
     _, top, bottom, left, right = mesh.boxes()
     height, width = raster.block
-    blocks = np.unique(
-        np.concatenate(
-            [
-                np.stack([(row - raster.top) // height, (col - raster.left) // width])
-                for row in (top, bottom)
-                for col in (left, right)
-            ],
-            axis=1,
-        ),
-        axis=1,
-    )
-    pixels = 0
+    corners = [
+        np.stack([(row - raster.top) // height, (col - raster.left) // width])
+        for row in (top, bottom)
+        for col in (left, right)
+    ]
+    whole = Window(0, 0, raster.width, raster.height)
+    return [
+        Window(col * width, row * height, width, height).intersection(whole)
+        for row, col in np.unique(np.concatenate(corners, axis=1), axis=1).T.tolist()
+    ]
+
+
+def decode(task: tuple[Path, list[Window]]) -> int:
+    """Read blocks of the file and do nothing else; how many pixels that were."""
+    path, blocks = task
     with rasterio.open(path) as file:
-        started = time.perf_counter()
-        for row, col in blocks.T:
-            window = Window(
-                col * width,
-                row * height,
-                min(width, file.width - col * width),
-                min(height, file.height - row * height),
-            )
-            pixels += file.read(1, window=window).size
-        return time.perf_counter() - started, blocks.shape[1], pixels
+        return sum(file.read(1, window=block).size for block in blocks)
 
 
 def timed(function: Callable[[], Any]) -> float:
@@ -212,11 +207,13 @@ def throughput(path: Path, chips: ChipPlaces, few: int) -> None:
     """Chips and pixels a second in one process, beside plain decoding and beside two other tools."""
     land = open_map(str(path), [])
     ours, plain = [], []
+    blocks = blocks_of(path, chips)
+    pixels = decode((path, blocks))
+    land.fractions(chips.take(np.arange(1)))  # loads what is compiled
     for _ in range(RUNS):
-        seconds, blocks, pixels = decode(path, chips)
-        plain.append(seconds)
+        plain.append(timed(lambda: decode((path, blocks))))
         ours.append(timed(lambda: land.fractions(chips)))
-    print(f"  {len(chips):,} chips in {blocks:,} blocks, {pixels / 1e6:,.0f} Mpx:")
+    print(f"  {len(chips):,} chips in {len(blocks):,} blocks, {pixels / 1e6:,.0f} Mpx:")
     print(f"    decode alone  {min(plain):6.2f} s  {pixels / min(plain) / 1e6:7,.0f} Mpx/s")
     pairs = np.median(np.array(plain) / np.array(ours))
     print(
@@ -241,7 +238,11 @@ def of_part(task: tuple[LandcoverMap, ChipPlaces]) -> np.ndarray:
 
 
 def workers(path: Path, chips: ChipPlaces) -> None:
-    """One and two workers, processes and threads."""
+    """One and two workers, processes and threads, beside two that decode the same blocks and do nothing else."""
+    blocks = blocks_of(path, chips)
+    pixels = sum(block.width * block.height for block in blocks)
+    halves = [(path, blocks[: len(blocks) // 2]), (path, blocks[len(blocks) // 2 :])]
+    limit: dict[str, list[float]] = {"2 processes": [], "2 threads": []}
     land = open_map(str(path), [])
     square = (chips.ix // 64) * 100_000 + chips.iy // 64
     order = np.argsort(square, kind="stable")
@@ -254,6 +255,7 @@ def workers(path: Path, chips: ChipPlaces) -> None:
             results[name] = np.concatenate([found[i] for i in range(len(tasks))])
 
         list(two.map(of_part, tasks[:4], "start"))
+        list(two.map(decode, halves, "start"))
         seconds: dict[str, list[float]] = {"1 worker": [], "2 processes": [], "2 threads": []}
         for _ in range(RUNS):
             with engine(workers=1) as one:
@@ -263,15 +265,20 @@ def workers(path: Path, chips: ChipPlaces) -> None:
             seconds["2 processes"].append(
                 timed(lambda: keep("2 processes", dict(two.map(of_part, tasks, "two"))))
             )
+            limit["2 processes"].append(timed(lambda: list(two.map(decode, halves, "limit"))))
             with ThreadPoolExecutor(2) as pool:
+                limit["2 threads"].append(timed(lambda: list(pool.map(decode, halves))))
                 seconds["2 threads"].append(
                     timed(lambda: keep("2 threads", dict(enumerate(pool.map(of_part, tasks)))))
                 )
+    for name, times in limit.items():
+        print(f"    decode alone, {name}: {min(times):.2f} s, {pixels / min(times) / 1e6:,.0f} Mpx/s")
     single = np.array(seconds["1 worker"])
     for name, times in seconds.items():
         same = np.array_equal(results[name], results["1 worker"])
         print(
             f"    {name:<12} {min(times):6.2f} s in {len(tasks)} tasks, {len(chips) / min(times):9,.0f} chips/s, "
+            f"{pixels / min(times) / 1e6:,.0f} Mpx/s, {min(limit.get(name, [np.nan])) / min(times):.0%} of the limit, "
             f"× {single.min() / min(times):.2f} (pairs × {np.median(single / np.array(times)):.2f}), the same: {same}"
         )
 
@@ -338,16 +345,20 @@ def main() -> None:
     parser.add_argument("--patchy", type=Path, help="folder for a ragged tile; measures there too")
     parser.add_argument("--chips", type=int, default=2000, help="compared with exact areas")
     parser.add_argument("--few", type=int, default=1000, help="chips given to the other tools")
+    parser.add_argument("--measure", nargs="+", default=MEASURES, choices=MEASURES)
     options = parser.parse_args()
     for path in [options.tile, *([patchy(options.patchy)] if options.patchy else [])]:
         with rasterio.open(path) as file:
             chips = chips_in(tuple(file.bounds))
         print(f"{path.name}: {len(chips):,} chips of {SIZE_M:g} m")
-        memory(path, chips)
-        accuracy(path, chips, options.chips)
-        overviews(path, chips)
-        throughput(path, chips, options.few)
-        workers(path, chips)
+        if "exactness" in options.measure:
+            accuracy(path, chips, options.chips)
+            overviews(path, chips)
+        if "speed" in options.measure:
+            throughput(path, chips, options.few)
+            workers(path, chips)
+        if "memory" in options.measure:
+            memory(path, chips)
 
 
 if __name__ == "__main__":

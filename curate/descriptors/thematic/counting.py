@@ -13,15 +13,14 @@ import numpy.typing as npt
 from curate.chips import ChipPlaces
 from curate.descriptors.thematic.mesh import Mesh, mesh_of
 from curate.descriptors.thematic.rasters import STRANGE, Bytes, Classes, PixelGrid, Raster, strange_numbers
+from curate.descriptors.thematic.runs import add_pixels
 from curate.grid import Ints
 from curate.legends import Legend
 from curate.running import running
 
 _UNIT = 1024  # pixels along a side of what is counted at once: whole blocks of a file where they are smaller
 _LARGEST_UNIT = 4096
-_COHERENT = (
-    10  # pixels along a run of equal numbers, on average, from which runs are counted instead of pixels
-)
+_BYTES = np.arange(256, dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,6 @@ def counted(places: ChipPlaces, rasters: list[Raster], legend: Legend) -> tuple[
         inside[number] = _inside(tile, boxes)
         overlapping = [other for other in placed[:number] if _overlap(tile, other)]
         _count_tile(tile, overlapping, mesh, boxes, legend, counts)
-    total = counts.sum(1)
     # cells that lie in one tile alone were counted whole; the others' pixels are counted without a map
     touched = (
         np.stack([_touches(tile, boxes) for tile in placed]).sum(0) if placed else np.zeros(len(boxes[0]))
@@ -68,14 +66,11 @@ def counted(places: ChipPlaces, rasters: list[Raster], legend: Legend) -> tuple[
     loose = ~((touched == 1) & inside.any(0)) if placed else np.ones(len(boxes[0]), bool)
     chip = mesh.chip.ravel()[boxes[0]]
     again = np.isin(chip, chip[loose])
-    total[chip[again]] = 0
+    every = np.zeros((len(places), 1), np.int64)
     for window in _windows(tuple(side[again] for side in boxes), (0, 0), None, (_UNIT, _UNIT)):
-        part = mesh.part(window.cells)
-        cells, lengths = part.runs(window.first_row, window.last_row, window.first_col, window.last_col)
-        pixels = np.bincount(cells, lengths, minlength=part.numbers)[: part.chip.size].astype(np.int64)
-        wanted = np.isin(part.chip.ravel(), chip[again])
-        np.add.at(total, part.chip.ravel()[wanted], pixels[wanted])
-    return counts[:, :-1], total
+        blank = np.zeros((window.last_row - window.first_row, window.last_col - window.first_col), np.uint8)
+        _add(blank, mesh, window, _BYTES, every)
+    return counts[:, :-1], np.where(np.isin(np.arange(len(places)), chip[again]), every[:, 0], counts.sum(1))
 
 
 @dataclass(frozen=True)
@@ -131,6 +126,8 @@ def _count_tile(
     limits = (tile.top, tile.bottom, tile.left, tile.right)
     unit = (_unit(tile.raster.block[0] * tile.parts), _unit(tile.raster.block[1] * tile.parts))
     classes = Classes.of(legend, tile.raster.nodata)
+    plain = classes.table()
+    told = np.where(classes.unmapped >= _BYTES, _BYTES, np.uint8(STRANGE))  # where values are classes
     with ExitStack() as stack:
         source = stack.enter_context(tile.raster.open())
         earlier = [
@@ -139,16 +136,14 @@ def _count_tile(
         ]
         for window in _windows(tuple(side[touched] for side in boxes), (tile.top, tile.left), limits, unit):
             numbers = _read(tile, source, window)
+            values, table = numbers, plain
             if earlier or numbers.dtype != np.uint8:
-                values, table = classes.of_numbers(numbers), _IDENTITY
+                values, table = classes.of_numbers(numbers), told
                 for other, other_source, other_classes in earlier:
                     _leave(values, window, other, other_source, other_classes)
-            else:
-                values, table = numbers, classes.table()
-            _add(values, table, mesh.part(window.cells), window, counts, tile.raster.href, numbers)
-
-
-_IDENTITY: Bytes = np.arange(256, dtype=np.uint8)
+            strange = _add(values, mesh, window, table, counts)
+            if len(strange):
+                raise strange_numbers(tile.raster.href, np.unique(numbers[np.isin(values, strange)]))
 
 
 def _unit(block: int) -> int:
@@ -218,66 +213,9 @@ def _leave(values: Bytes, window: Window, other: _Placed, source: Any, classes: 
     part[said] = classes.unmapped
 
 
-def _add(
-    values: Bytes,
-    table: Bytes,
-    mesh: Mesh,
-    window: Window,
-    counts: Ints,
-    href: str,
-    numbers: npt.NDArray[Any],
-) -> None:
-    """Add the pixels of a window to their chips; *table* gives the class of a value."""
-    cells, lengths = mesh.runs(window.first_row, window.last_row, window.first_col, window.last_col)
-    found = histogram(values.ravel(), cells, lengths, mesh.numbers)[: mesh.chip.size]
-    wanted = np.flatnonzero(mesh.chip.ravel() >= 0)
-    found = found[wanted]
-    present = np.flatnonzero(found.any(0))
-    strange = present[table[present] == STRANGE]
-    if len(strange):
-        where = np.isin(values, strange)
-        raise strange_numbers(href, np.unique(numbers[where]))
-    for value in present.tolist():
-        np.add.at(counts[:, table[value]], mesh.chip.ravel()[wanted], found[:, value])
-
-
-def histogram(values: Bytes, cells: Ints, lengths: Ints, size: int) -> Ints:
-    """How often each value occurs in each cell.
-
-    Args:
-        values: pixels in a row.
-        cells: cell of each run of pixels, from 0 to *size* - 1.
-        lengths: pixels of each run; they add up to the number of pixels.
-        size: number of cells.
-
-    Returns:
-        Shape (size, 256).
-    """
-    kept = lengths > 0
-    cells, lengths = cells[kept] * 256, lengths[kept]
-    breaks = np.zeros(-(-len(values) // 8) * 8, bool)  # whole words
-    np.not_equal(values[1:], values[:-1], out=breaks[1 : len(values)])
-    changes = np.count_nonzero(breaks)
-    if not changes:  # the sea
-        return (
-            np.bincount(cells + values[0], lengths, minlength=size * 256).astype(np.int64).reshape(size, 256)
-        )
-    if changes * _COHERENT > len(values):
-        key = np.repeat(cells, lengths)
-        key += values
-        return np.bincount(key, minlength=size * 256).reshape(size, 256)
-    first = np.cumsum(lengths) - lengths
-    breaks[first] = True
-    start = _where(breaks)
-    pixels = np.diff(start, append=len(values))
-    key = np.repeat(cells, np.diff(np.searchsorted(start, first), append=len(start)))
-    key += values[start]
-    return np.bincount(key, pixels, minlength=size * 256).astype(np.int64).reshape(size, 256)
-
-
-def _where(flags: npt.NDArray[np.bool_]) -> Ints:
-    """Positions of the few that are set, looked for in words of eight: twice as fast as flatnonzero."""
-    words = flags.view(np.uint64)
-    some = np.flatnonzero(words != 0)
-    found = np.flatnonzero(words[some].view(bool))
-    return np.asarray((some[found >> 3] << 3) + (found & 7), np.int64)
+def _add(values: Bytes, mesh: Mesh, window: Window, table: Bytes, counts: Ints) -> npt.NDArray[np.intp]:
+    """Add the pixels of a window to their chips; gives the values in chips to which *table* gives no class."""
+    part, strange = mesh.part(window.cells), np.zeros(256, np.uint8)
+    corners = (window.first_row, window.first_col, part.row, part.col)
+    add_pixels(np.ascontiguousarray(values), *corners, part.chip, table, counts, strange)
+    return np.flatnonzero(strange)

@@ -1,4 +1,4 @@
-"""Chips as a mesh in the pixels of a map, and the runs of pixels of each chip along the map's rows.
+"""Chips as a mesh in the pixels of a map.
 
 All chips of a zone lie on one lattice, so their edges are two families of lines. Their crossings are projected
 into the map, and lines are straight between them: an edge of 1.5 km leaves its chord by L² tan(latitude) / 8R,
@@ -11,10 +11,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pyproj import CRS, Transformer
 
 from curate.chips import ChipPlaces
@@ -58,56 +56,8 @@ class Mesh:
         j, i = np.divmod(cells, self.chip.shape[1])
         rows, cols = slice(j.min(), j.max() + 1), slice(i.min(), i.max() + 1)
         corners = slice(j.min(), j.max() + 2), slice(i.min(), i.max() + 2)
-        return Mesh(self.col[corners], self.row[corners], self.chip[rows, cols], self.parts)
-
-    def runs(self, first_row: int, last_row: int, first_col: int, last_col: int) -> tuple[Ints, Ints]:
-        """Cells along the pixels of a window (ends are not part of it), row by row.
-
-        A pixel belongs to the cell that holds its centre.
-
-        Returns:
-            Positions of cells (from the number of cells on for pixels beyond the mesh), and how many pixels each
-            run has.
-        """
-        tall, wide = self.chip.shape
-        centre = np.arange(first_row, last_row) + 0.5
-        # row of cells at each row of pixels, along the lines that run north; -1 and `tall` outside
-        entry = np.clip(np.ceil(self.row - 0.5), first_row, last_row).astype(np.int64)
-        number = np.diff(entry, axis=0, prepend=first_row, append=last_row).T.ravel()
-
-        def along(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-            """What holds on the lines from row -1 of the cells to row `tall`, for each row of pixels."""
-            return np.repeat(values.T.ravel(), number).reshape(wide + 1, -1).T
-
-        above = along(np.tile(np.arange(-1, tall + 1)[:, None], wide + 1))
-        # where those lines cross it
-        segment = np.arange(-1, tall + 1).clip(0, tall - 1)
-        slope = np.diff(self.col, axis=0) / np.diff(self.row, axis=0)
-        line = along(self.col[segment]) + (centre[:, None] - along(self.row[segment])) * along(slope[segment])
-        ends = np.clip(np.ceil(line - 0.5), first_col, last_col).astype(np.int64)
-        ends = np.maximum.accumulate(ends, axis=1)
-        # where the row of cells changes between two of them
-        turn = ends[:, 1:].copy()
-        k, i = np.nonzero(above[:, 1:] != above[:, :-1])
-        crossed = np.maximum(above[k, i], above[k, i + 1])
-        start, end = self.row[crossed, i], self.row[crossed, i + 1]
-        span = self.col[crossed, i + 1] - self.col[crossed, i]
-        col = self.col[crossed, i] + (centre[k] - start) / (end - start) * span
-        turn[k, i] = np.clip(np.ceil(col - 0.5), ends[k, i], ends[k, i + 1]).astype(np.int64)
-        bounds = np.empty((len(centre), 2 * wide + 3), np.int64)
-        bounds[:, 0], bounds[:, -1] = first_col, last_col
-        bounds[:, 1:-1:2], bounds[:, 2:-1:2] = ends, turn
-        base = np.array([tall, *range(tall), tall]) * wide  # of rows -1 to `tall`
-        first = along(np.tile(base[:, None], wide + 1))
-        cells = np.full((len(centre), 2 * wide + 2), tall * wide, np.int64)
-        np.add(first[:, :-1], np.arange(wide), out=cells[:, 1:-1:2])
-        np.add(first[:, 1:], np.arange(wide), out=cells[:, 2:-1:2])
-        return cells.ravel(), np.diff(bounds, axis=1).ravel()
-
-    @property
-    def numbers(self) -> int:
-        """How many numbers `runs` gives to cells, those for pixels beyond the mesh included."""
-        return int(self.chip.size + self.chip.shape[1])
+        around = (self.col[corners], self.row[corners], self.chip[rows, cols])
+        return Mesh(*(np.ascontiguousarray(values) for values in around), self.parts)
 
 
 def mesh_of(places: ChipPlaces, grid: PixelGrid) -> Mesh | None:

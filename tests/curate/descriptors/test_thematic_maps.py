@@ -22,8 +22,9 @@ from rasterio.transform import Affine
 from curate.catalog.errors import InputError
 from curate.chips import ChipPlaces, Lattice
 from curate.descriptors.thematic import class_count, dominant, entropy_bits, in_common, naming, open_map
-from curate.descriptors.thematic.counting import counted, histogram
-from curate.descriptors.thematic.rasters import Tile, look
+from curate.descriptors.thematic.counting import counted
+from curate.descriptors.thematic.rasters import STRANGE, Tile, look
+from curate.descriptors.thematic.runs import add_pixels
 from curate.descriptors.thematic.sampled import sampled
 from curate.legends import WORLDCOVER, legend
 
@@ -146,18 +147,29 @@ def test_every_pixel_of_the_mesh_is_counted_once(tmp_path: Path) -> None:
     assert abs(int(total.sum()) - int(inside)) <= 8  # of two million: pixels on the outer edge
 
 
-@given(st.integers(0, 10_000), st.sampled_from([1, 60, 5000]))
+@given(st.integers(0, 10_000), st.floats(-0.4, 0.4), st.integers(1, 60))
 @settings(max_examples=60, deadline=None)
-def test_runs_and_pixels_are_counted_alike(seed: int, run: int) -> None:
+def test_pixels_belong_to_the_cell_that_holds_their_centre(seed: int, turned: float, scale: int) -> None:
     random = np.random.default_rng(seed)
-    values = np.repeat(random.choice(CODES, 4000 // run + 1), run)[: random.integers(3000, 4000)]
-    lengths = random.integers(0, 9, 4000)
-    lengths = lengths[np.cumsum(lengths) <= len(values)]
-    lengths = np.append(lengths, len(values) - lengths.sum())
-    cells = random.integers(0, 7, len(lengths))
-    expected = np.zeros((7, 256), np.int64)
-    np.add.at(expected, (np.repeat(cells, lengths), values), 1)
-    assert np.array_equal(histogram(values, cells, lengths, 7), expected)
+    i, j = np.meshgrid(np.arange(5), np.arange(4))
+    size, left, top = random.uniform(25, 60), random.uniform(-40, 20), random.uniform(-40, 20)
+    col, row = left + size * (i - turned * j / 2), top + size * (j + turned * i / 2)
+    chip = random.permutation(12).reshape(3, 4)
+    chip[random.random(chip.shape) < 0.2] = -1
+    codes = np.append(CODES, 99) if seed % 2 else CODES  # one without a class
+    values = np.kron(random.choice(codes, (150, 170)), np.ones((scale, scale), np.uint8))[:140, :150]
+    table = np.full(256, STRANGE, np.uint8)
+    table[CODES] = np.arange(len(CODES))
+    counts, strange = np.zeros((12, len(CODES)), np.int64), np.zeros(256, np.uint8)
+    add_pixels(np.ascontiguousarray(values), 7, -3, row, col, chip, table, counts, strange)
+    x, y = np.arange(150) - 3 + 0.5 - left, np.arange(140)[:, None] + 7 + 0.5 - top
+    across = (x + turned / 2 * y) / (1 + turned**2 / 4) / size
+    down = (y - turned / 2 * x) / (1 + turned**2 / 4) / size
+    inside = (across >= 0) & (across < 4) & (down >= 0) & (down < 3)
+    owner = np.where(inside, chip[down.clip(0, 2.9).astype(int), across.clip(0, 3.9).astype(int)], -1)
+    wanted = [[((owner == c) & (values == code)).sum() for code in CODES] for c in range(12)]
+    assert counts.tolist() == wanted
+    assert np.flatnonzero(strange).tolist() == ([99] if (values[owner >= 0] == 99).any() else [])
 
 
 def test_fractions_do_not_depend_on_blocks_tiles_or_other_chips(tmp_path: Path) -> None:
