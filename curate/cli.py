@@ -129,11 +129,12 @@ def catalog(
     min_distance: MinDistance = None,
     keep: Keep = None,
     setting: Setting = None,
+    report: Annotated[bool, typer.Option(help="Write the catalog's page, ROOT/<region>.html.")] = True,
     root: Root = Path("catalogs"),
     workers: Workers = None,
     scheduler: Scheduler = None,
 ) -> None:
-    """Run all stages: from an archive to ROOT/<region>.parquet with its pixels."""
+    """Run all stages: from an archive to ROOT/<region>.parquet with its pixels, and its page."""
     options: dict[str, Any] = {
         "region": region,
         "archive": archive,
@@ -146,7 +147,10 @@ def catalog(
     )
     options |= _drawing(budget, seed, allocation, levels, target, min_distance, keep)
     chosen = _recipe(recipe, options, setting)
-    _run(["search", "pair", "describe", "cut"], chosen, _start(chosen, root), workers, scheduler)
+    workspace = _start(chosen, root)
+    _run(["search", "pair", "describe", "cut"], chosen, workspace, workers, scheduler)
+    if report:
+        _report(workspace.catalog, None, None, again=False)
 
 
 @app.command()
@@ -290,6 +294,24 @@ def compare(
 
 
 @app.command()
+def report(
+    file: Annotated[Path | None, typer.Argument(help="A catalog; default: the region's.")] = None,
+    region: Region = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page.  [default: beside the catalog, as .html]", dir_okay=False)
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for its figures as SVG and PNG files, too.", file_okay=False)
+    ] = None,
+    root: Root = Path("catalogs"),
+) -> None:
+    """Write a catalog's page: one HTML file that opens offline."""
+    from curate.workspace import find
+
+    _report(file or find(root, _slug(region, root) if region else None).catalog, out, figures)
+
+
+@app.command()
 def validate(file: Annotated[Path, typer.Argument(help="A catalog.")]) -> None:
     """Check a catalog against the contract and name every violation."""
     from curate.catalog.validation import violations
@@ -416,6 +438,18 @@ def _print(result: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any]
         typer.echo(json.dumps(result, indent=2))
     else:
         show(result)
+
+
+def _report(file: Path, out: Path | None, figures: Path | None, again: bool = True) -> None:
+    import os
+
+    from curate.console import say
+    from curate.report import write_report
+
+    page = write_report(file, out, figures, again=again)
+    say(
+        f"{os.path.relpath(page.path)}: the catalog's page, {page.bytes / 1e6:.1f} MB{', as before' * page.reused}."
+    )
 
 
 def _slug(region: str, root: Path) -> str:

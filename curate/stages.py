@@ -302,7 +302,7 @@ def describe(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
         )
     key = _describe_key(recipe, workspace)
     area = region(recipe.region).area
-    landcover = _landcover(recipe, workspace, area)
+    landcover = landcover_map(recipe, workspace, area)
     descriptors = further.chosen(recipe, workspace)
     tasks = pools.tasks(read_table(workspace.pairs), area, landcover, recipe, descriptors)
     paths = [workspace.pool / f"part-{i:05d}.parquet" for i in range(len(tasks))]
@@ -342,7 +342,7 @@ def describe(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
     return Summary("describe", "chips", came_in, rows, rejected, {"unknown": unknown}, reused=not missing)
 
 
-def _landcover(recipe: Recipe, workspace: Workspace, area: shapely.Geometry) -> LandcoverMap:
+def landcover_map(recipe: Recipe, workspace: Workspace, area: shapely.Geometry) -> LandcoverMap:
     tiles: list[str] = []
     if recipe.descriptors.landcover == "archive":
         table = read_table(workspace.scenes, ["sensor", "assets"])

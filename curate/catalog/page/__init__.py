@@ -1,0 +1,78 @@
+"""The look of the pages that both programs write: one HTML file each, that opens offline and asks no network.
+
+It lies under `curate.catalog` because that is the only door between the programs; the contract itself does not import
+it. Needs jinja2; pictures need Pillow.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["packed", "picture", "render"]
+
+HERE = Path(__file__).parent
+_TYPED = {"u1": "Uint8Array", "u2": "Uint16Array", "u4": "Uint32Array", "f4": "Float32Array"}
+
+
+def render(folder: Path, template: str, scripts: Sequence[str] = (), **content: Any) -> str:
+    """The page that *template* of *folder* makes of *content*, with its styles and *scripts* within it.
+
+    Templates extend ``base.html``. Text is escaped; charts are marked as safe by their makers.
+
+    Args:
+        folder: where the template and the scripts lie; those of this package are found, too.
+        scripts: names of JavaScript files, in their order.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader([folder, HERE]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"figure": figure, "percent": percent}
+    sources = [next(p for p in (folder / name, HERE / name) if p.exists()) for name in scripts]
+    style = (HERE / "page.css").read_text(encoding="utf-8")
+    script = "\n".join(source.read_text(encoding="utf-8") for source in sources)
+    return environment.get_template(template).render(style=style, script=script, **content)
+
+
+def figure(value: Any) -> str:
+    """A number as a person reads it, about three figures; a dash for None and NaN."""
+    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+        return "–"
+    if isinstance(value, float):
+        size = abs(value)
+        return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def percent(share: float | None) -> str:
+    """A share in percent, with a figure after the point below ten."""
+    if share is None or not np.isfinite(share):
+        return "–"
+    return f"{share:.0%}" if share >= 0.0995 or share == 0 else f"{share:.1%}"
+
+
+def packed(values: npt.NDArray[Any]) -> dict[str, str]:
+    """An array for a script: the name of the typed array, and its bytes (little-endian) as base64."""
+    little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    return {"type": _TYPED[values.dtype.str[1:]], "data": base64.b64encode(little.tobytes()).decode()}
+
+
+def picture(pixels: npt.NDArray[np.uint8], *, lossless: bool = False) -> str:
+    """A picture of shape (rows, columns, 3) or (rows, columns) as a data address (WebP)."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "WEBP", lossless=lossless, quality=82, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

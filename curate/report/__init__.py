@@ -1,0 +1,5 @@
+"""The page that shows a catalog to a person: `write_report` for one, `write_comparison` for two side by side."""
+
+from curate.report.page import write_report
+
+__all__ = ["write_report"]
