@@ -17,7 +17,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(evaluating.app)
+for topic in (ringmoe, evaluating):
+    app.add_typer(topic.app)
 
 
 def _version(asked: bool) -> None:
@@ -91,8 +92,6 @@ def csmoe(
     console = Console(highlight=False, markup=False, soft_wrap=True)
     pretrain(options, console.print)
 
-
-app.add_typer(ringmoe.app)
 
 PRESETS_HELP = "tiny, small, base, large; those with -dense; csmae-sesd-base, vit-base, and their like."
 PATCHES_HELP = "Pixels; several with commas, 8,15,20.  [default: the preset's]"

@@ -148,7 +148,9 @@ def points(frame: Frame, lon: Floats, lat: Floats, kind: Ints, most: int) -> Poi
         across, down = across // 2, down // 2
     every = -(-len(lon) // most)
     across, down = (v[::every] for v in frame.steps(x, y, steps))
-    return Points(steps, *_gathered(across, down, kinds[::every], np.ones(len(across), np.int64)), every=every)
+    return Points(
+        steps, *_gathered(across, down, kinds[::every], np.ones(len(across), np.int64)), every=every
+    )
 
 
 def _gathered(x: Ints, y: Ints, kind: Ints, count: Ints) -> tuple[Ints, Ints, Ints, Ints]:

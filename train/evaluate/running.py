@@ -13,7 +13,7 @@ from train.evaluate.card import model_card
 from train.evaluate.embeddings import columns_for, write_embeddings
 from train.evaluate.folders import ImageFolder, parse_folders
 from train.evaluate.images import Images, narrowed, open_images
-from train.pretrain import choose_device
+from train.execution import choose_device
 
 Say = Callable[[object], None]
 
