@@ -174,10 +174,13 @@ class Chips:
         """At most *limit* of these chips, drawn with *seed*, in the catalog's order."""
         if len(self) <= limit:
             return self
-        drawn = np.sort(np.random.default_rng(seed).permutation(len(self))[:limit])
+        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:limit]))
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Chips:
+        """The chips at *rows*, in that order."""
         fewer = copy(self)
-        fewer.columns = {name: values[drawn] for name, values in self.columns.items()}
-        fewer._shard, fewer._row = self._shard[drawn], self._row[drawn]
+        fewer.columns = {name: values[rows] for name, values in self.columns.items()}
+        fewer._shard, fewer._row = self._shard[rows], self._row[rows]
         return fewer
 
     def in_storage_order(self, chips: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

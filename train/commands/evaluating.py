@@ -66,3 +66,86 @@ def printer() -> Callable[[object], None]:
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     return console.print if console.is_terminal else Console(highlight=False, markup=False, width=150).print
+
+
+Runs = Annotated[
+    list[Path], typer.Argument(help="Run folders; several that differ by their seed alone are averaged.")
+]
+ResultFile = Annotated[
+    Path | None, typer.Option("--out", help="JSON; what it rests on lies beside it as .npz.")
+]
+Seeds = Annotated[int, typer.Option(min=1, help="Of random weights, heads and folds.")]
+
+
+@app.command()
+def retrieve(
+    runs: Runs,
+    catalog: Annotated[Path, typer.Option(help="Catalog with pixels.", dir_okay=False)],
+    labels: Annotated[
+        str, typer.Option(help="landcovers (all that are present), landcover (the dominant), koppen.")
+    ] = "landcovers,landcover",
+    k: Annotated[int, typer.Option(min=1, help="Images retrieved.")] = 10,
+    queries: Annotated[str, typer.Option(help="Splits that ask.")] = "val",
+    archive: Annotated[str, typer.Option(help="Splits that are searched.")] = "test",
+    sensors: SensorNames = None,
+    engine: Annotated[str, typer.Option(help="exact or faiss.")] = "exact",
+    seeds: Seeds = 2,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Best and worst queries as PNG beside --out.")
+    ] = False,
+    out: ResultFile = None,
+    device: Device = None,
+) -> None:
+    """Retrieve chips by chips, within each sensor and across sensors: precision, recall, F1 and mAP at k."""
+    from train.evaluate.judging import retrieve_by
+
+    retrieve_by(
+        runs, catalog, listed(labels) or (), k, queries, archive, listed(sensors), engine, seeds, pictures, out,
+        device, printer(),
+    )  # fmt: skip
+
+
+@app.command()
+def probe(
+    runs: Runs,
+    catalog: CatalogFile = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="eurosat:FOLDER, bigearthnet:, so2sat:, geobench:, torchgeo:NAME:FOLDER, folder:FOLDER."
+        ),
+    ] = None,
+    labels: Annotated[
+        str, typer.Option(help="Of a catalog: landcover, koppen, landcovers (multi-label).")
+    ] = "landcover,koppen,landcovers",
+    methods: Annotated[str, typer.Option(help="knn, linear, finetune.")] = "knn,linear",
+    sensors: SensorNames = None,
+    queries: Annotated[str, typer.Option(help="Splits that are judged.")] = "val+test",
+    folds: Annotated[int, typer.Option(min=2, help="Of cross-validation, without splits.")] = 5,
+    seeds: Seeds = 2,
+    k: Annotated[int, typer.Option(min=1, help="Neighbours that vote.")] = 20,
+    steps: Annotated[int, typer.Option(min=1, help="Of fine-tuning.")] = 200,
+    out: ResultFile = None,
+    device: Device = None,
+) -> None:
+    """Classify by frozen or tuned features, beside random weights and mean bands."""
+    from train.evaluate.finetune import Tuning
+    from train.evaluate.judging import probe_models
+    from train.evaluate.study import Setting
+
+    setting = Setting(listed(methods) or (), seeds, k, Tuning(steps))
+    names = listed(labels) or ()
+    probe_models(
+        runs, catalog, dataset, names, setting, listed(sensors), queries, folds, out, device, printer()
+    )  # fmt: skip
+
+
+@app.command()
+def compare(
+    files: Annotated[list[Path], typer.Argument(help="Results that --out wrote.")],
+    out: Annotated[Path | None, typer.Option(help="JSON of the same.")] = None,
+) -> None:
+    """Put results side by side, with the interval of each paired difference."""
+    from train.evaluate.judging import compare_results
+
+    compare_results(files, out, printer())

@@ -42,21 +42,39 @@ def knn(
 ) -> npt.NDArray[np.int64]:
     """The class of each query [q, d] by a vote of its *k* nearest of *bank* [n, d] in cosine similarity.
 
-    A neighbour's vote weighs exp(similarity / temperature) (Wu et al. 2018, arXiv 1805.01978, section 3.4).
-    Of two classes with equal votes the one with the lower number wins. All vote where the bank holds fewer.
+    Of two classes with equal votes the one with the lower number wins.
+    """
+    hot = np.eye(int(labels.max()) + 1, dtype=np.int8)[labels]
+    return np.asarray(neighbour_votes(bank, hot, queries, k, temperature, device).argmax(1), np.int64)
+
+
+def neighbour_votes(
+    bank: Floats,
+    hot: npt.NDArray[np.integer],
+    queries: Floats,
+    k: int = 20,
+    temperature: float = 0.07,
+    device: torch.device | str = "cpu",
+) -> npt.NDArray[np.float32]:
+    """The share of each label [q, classes] in a vote of the *k* nearest of *bank* [n, d] in cosine similarity.
+
+    A neighbour's vote weighs exp(similarity / temperature) (Wu et al. 2018, arXiv 1805.01978, section 3.4). All vote
+    where the bank holds fewer.
+
+    Args:
+        hot: labels of the bank as 0 and 1, [n, classes]; one or several an image.
     """
     bank_unit = F.normalize(torch.as_tensor(bank, dtype=torch.float32, device=device), dim=1)
-    bank_labels = torch.as_tensor(labels, dtype=torch.int64, device=device)
-    classes, k = int(bank_labels.max()) + 1, min(k, len(bank_unit))
-    winners = []
+    known = torch.as_tensor(hot, dtype=torch.float32, device=device)
+    k = min(k, len(bank_unit))
+    votes = []
     for part in torch.split(torch.as_tensor(queries, dtype=torch.float32), QUERIES_AT_ONCE):
         similarity, nearest = (F.normalize(part.to(device), dim=1) @ bank_unit.T).topk(k, dim=1)  # [q, k]
-        weight = (
-            (similarity - similarity[:, :1]) / temperature
-        ).exp()  # relative to the nearest: no overflow
-        votes = torch.zeros(len(part), classes, device=device).scatter_add_(1, bank_labels[nearest], weight)
-        winners.append(votes.argmax(1).cpu())
-    found: npt.NDArray[np.int64] = torch.cat(winners).numpy()
+        # relative to the nearest: no overflow
+        weight = ((similarity - similarity[:, :1]) / temperature).exp()
+        weight = weight / weight.sum(1, keepdim=True)
+        votes.append((weight[:, :, None] * known[nearest]).sum(1).cpu())  # [q, classes]
+    found: npt.NDArray[np.float32] = torch.cat(votes).numpy()
     return found
 
 

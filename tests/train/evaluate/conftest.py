@@ -12,6 +12,11 @@ from train.evaluate.probe import untrained
 from train.optimise import TrainConfig
 
 
+@pytest.fixture(autouse=True)
+def short_timing(monkeypatch):
+    monkeypatch.setattr("train.evaluate.cost.SECONDS", 0.02)
+
+
 @pytest.fixture(scope="session")
 def weights(toy, small_config, tmp_path_factory) -> Path:
     """A run's folder with random weights for the toy catalog."""

@@ -1,0 +1,212 @@
+"""Exports load elsewhere and give the same features."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import runpy
+import subprocess
+import sys
+import types
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from curate.catalog import InputError, RunError
+from train import export as exporting
+from train.checkpoint import load_model, save_weights
+from train.data import DataConfig, open_catalog
+from train.evaluate.embed import embed
+from train.evaluate.images import open_images
+from train.evaluate.probe import untrained
+from train.export import export
+from train.optimise import TrainConfig
+
+
+def quiet(_: object) -> None:
+    pass
+
+
+def save(folder: Path, config, toy: Path) -> Path:
+    save_weights(folder, untrained(config, 3), DataConfig.of(open_catalog(toy)), TrainConfig(10, 8, 1e-3), 10)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(toy, small_config, tmp_path_factory):
+    return save(tmp_path_factory.mktemp("run"), small_config, toy)
+
+
+@pytest.fixture(scope="module")
+def folder(weights, tmp_path_factory):
+    return export(weights, tmp_path_factory.mktemp("export"), say=quiet)
+
+
+@pytest.fixture(scope="module")
+def physical(weights, toy):
+    """Physical values of chips, NaN where there is no data, and the features that the trainer gives them."""
+    model, data = load_model(weights)
+    chips = open_images(toy, data, "test")
+    images = {}
+    for prefix, stored in chips.gather(np.arange(4)).items():
+        sensor = next(s for s in chips.config.sensors if s.prefix == prefix)
+        values = stored * sensor.scale + sensor.offset
+        images[prefix] = torch.tensor(np.where(stored == sensor.nodata, np.nan, values), dtype=torch.float32)
+    return images, {s: torch.from_numpy(f[:4]) for s, f in embed(model, chips).items() if s != "all"}
+
+
+ELSEWHERE = """
+import sys
+class Closed:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"train", "curate", "safetensors", "pyarrow", "timm", "transformers", "scipy"}:
+            raise ImportError(name)
+sys.meta_path.insert(0, Closed())
+folder, images, out = sys.argv[1:]
+sys.path.insert(0, folder)
+import torch
+from modeling_csmoe import load
+x = torch.load(images, weights_only=True)
+with torch.inference_mode():
+    torch.save(load(folder)(x), out)
+"""
+
+
+def test_plain_torch_gives_the_same_features(folder, physical, tmp_path):
+    images, expected = physical
+    torch.save(images, tmp_path / "x.pt")
+    arguments = [str(folder), str(tmp_path / "x.pt"), str(tmp_path / "f.pt")]
+    subprocess.run([sys.executable, "-I", "-c", ELSEWHERE, *arguments], check=True, cwd=tmp_path)
+    found = torch.load(tmp_path / "f.pt", weights_only=True)
+    for sensor, features in expected.items():
+        assert (found[sensor] - features).abs().max() < 1e-5
+    assert found.keys() == expected.keys()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"experts": 0}, {"pool": "token"}, {"specific_depth": 0}, {"moe_blocks": (1,)}, {"shared_experts": 3}],
+    ids=str,
+)
+def test_every_shape_is_exported(change, toy, small_config, tmp_path):
+    config = replace(small_config, **change)
+    said = []
+    export(save(tmp_path / "run", config, toy), tmp_path / "out", say=said.append)  # compares features
+    assert len(said) == 1
+
+
+def test_tokens_other_sizes_and_pyramids(folder, weights, physical):
+    from train import export_modeling
+
+    images, _ = physical
+    model, data = load_model(weights)
+    encoder = export_modeling.load(folder)
+    larger = {"s2": torch.cat([images["s2"], images["s2"]], 3).nan_to_num(0.1)}
+    mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (data.sensors[0].mean, data.sensors[0].std))
+    with torch.inference_mode():
+        expected = model.encode_tokens({"s2": (larger["s2"] - mean) / std})["s2"]
+        found = encoder.encode_tokens(larger)["s2"]
+        maps = export_modeling.load(folder, features_only=True, sensor="s2")(larger["s2"])
+    assert (found - expected).abs().max() < 1e-4 and found.shape[1] == 8 * 16
+    assert [tuple(m.shape[2:]) for m in maps] == [(32, 64), (16, 32), (8, 16), (4, 8)]
+    info = export_modeling.load(folder, features_only=True).feature_info
+    assert [i["reduction"] for i in info] == [1, 2, 4, 8] and {i["num_chs"] for i in info} == {24}
+
+
+def test_what_was_not_converted_is_refused(folder, physical):
+    from train import export_modeling
+
+    images, _ = physical
+    encoder = export_modeling.load(folder)
+    with pytest.raises(ValueError, match="not in reflectance"):
+        encoder({"s2": images["s2"].nan_to_num() * 1e4})
+    with pytest.raises(ValueError, match="has 3 bands"):
+        encoder({"s2": images["s2"][:, :3]})
+    with pytest.raises(ValueError, match="no multiple of the patch"):
+        encoder({"s2": images["s2"][..., :30]})
+
+
+def test_what_the_files_say(folder):
+    config = json.loads((folder / "config.json").read_text())
+    assert config["auto_map"]["AutoModel"] == "modeling_csmoe_hf.CSMoEModel"
+    assert [s["unit"] for s in config["sensors"]] == ["reflectance", "dB"] and config[
+        "licence"
+    ] == "Apache-2.0"
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        card = json.loads(file.metadata()["card"])
+        assert not [name for name in file.keys() if "decoder" in name]  # noqa: SIM118
+    assert card["licence"] == "Apache-2.0" and card["data"]["sensors"][0]["bands"][0] == "B02"
+    text = (folder / "README.md").read_text()
+    assert text.startswith("---\nlicense: apache-2.0") and "simulated" in text and "B8A" in text
+
+
+def test_onnx_gives_the_same_features(weights, physical, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    export(weights, tmp_path, onnx=True, say=quiet)  # compares them on random images
+    images, expected = physical
+    session = onnxruntime.InferenceSession(str(tmp_path / "encoder.onnx"), providers=["CPUExecutionProvider"])
+    found = session.run(["s2_features", "s1_features"], {s: x.numpy() for s, x in images.items()})
+    for values, sensor in zip(found, ("s2", "s1"), strict=True):
+        assert np.abs(values - expected[sensor].numpy()).max() < 1e-5
+
+
+def test_transformers_loads_the_folder(folder, physical, tmp_path, monkeypatch):
+    transformers = pytest.importorskip("transformers")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path))
+    images, expected = physical
+    model = transformers.AutoModel.from_pretrained(folder, trust_remote_code=True)
+    with torch.inference_mode():
+        found = model(images)
+    assert all((found[s] - features).abs().max() < 1e-5 for s, features in expected.items())
+
+
+def test_the_torchgeo_entry(folder, physical, monkeypatch):
+    """With a stand-in where torchvision is not installed: its two classes hold what they are given."""
+    if importlib.util.find_spec("torchvision") is None:
+        import enum
+
+        class WeightsEnum(enum.Enum):
+            @property
+            def url(self):
+                return self.value.url
+
+            @property
+            def meta(self):
+                return self.value.meta
+
+        api = types.ModuleType("torchvision.models._api")
+        api.Weights, api.WeightsEnum = types.SimpleNamespace, WeightsEnum
+        for name, module in (
+            ("torchvision", types.ModuleType("torchvision")),
+            ("torchvision.models._api", api),
+        ):
+            monkeypatch.setitem(sys.modules, name, module)
+        monkeypatch.setitem(sys.modules, "torchvision.models", types.ModuleType("torchvision.models"))
+    monkeypatch.syspath_prepend(str(folder))
+    entry = runpy.run_path(str(folder / "torchgeo_weights.py"))
+    chosen = entry["CSMoE_Weights"]["S1"]
+    assert (
+        chosen.meta["in_chans"] == 2
+        and chosen.meta["bands"] == ["VV", "VH"]
+        and chosen.url.startswith("file://")
+    )
+    images, expected = physical
+    with torch.inference_mode():
+        assert (entry["csmoe"](chosen)(images["s1"]) - expected["s1"]).abs().max() < 1e-5
+
+
+def test_an_export_that_differs_is_said(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "SAME", -1.0)
+    with pytest.raises(RunError, match="other features"):
+        export(weights, tmp_path, say=quiet)
+
+
+def test_a_file_in_the_way(weights, tmp_path):
+    (tmp_path / "f").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        export(weights, tmp_path / "f", say=quiet)
