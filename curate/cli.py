@@ -324,6 +324,36 @@ def validate(file: Annotated[Path, typer.Argument(help="A catalog.")]) -> None:
     typer.echo(f"{file}: a valid catalog")
 
 
+@app.command()
+def labels(
+    file: Annotated[Path, typer.Argument(help="A catalog.")],
+    source: Annotated[
+        str,
+        typer.Option("--map", help="landcover or elevation of the archive; or a file or folder of rasters."),
+    ] = "landcover",
+    kind: Annotated[str | None, typer.Option(help="classes or values, of a file's numbers.")] = None,
+    legend: LandcoverLegend = None,
+    unit: Annotated[str, typer.Option(help="Of values, such as m.")] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Arrow file.  [default: beside the catalog's tables]")
+    ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+) -> None:
+    """Cut a map on the grid of every chip: the targets of dense tasks (`train segment`, `train height`)."""
+    from curate.catalog.errors import InputError
+    from curate.console import show
+    from curate.engine import engine
+    from curate.pixels.labels import cut_labels
+
+    if kind not in (None, "classes", "values"):
+        raise InputError(f"There is no kind {kind!r} of labels", do="Choose classes or values")
+    with engine(workers, scheduler) as running:
+        path, summary = cut_labels(file, running, source, kind, legend, unit, out)  # type: ignore[arg-type]
+    show(summary)
+    typer.echo(path)
+
+
 pool = typer.Typer(
     help="The candidate chips of a region.",
     no_args_is_help=True,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from train.commands import evaluating, exporting, ringmoe
+from train.commands import dense, evaluating, exporting, ringmoe
 
 app = typer.Typer(
     help="Train and judge foundation models on the catalogs that `curate` writes.",
@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for topic in (evaluating, exporting, ringmoe):
+for topic in (dense, evaluating, exporting, ringmoe):
     app.add_typer(topic.app)
 
 

@@ -1,0 +1,138 @@
+"""`train segment`, `change`, `height`, `detect` and `track`: tasks of pixels and objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from train.commands.evaluating import Device, ResultFile, Runs, Seeds, SensorNames, listed, printer
+
+app = typer.Typer()
+
+Chips = Annotated[Path, typer.Option("--catalog", help="Catalog with pixels.", dir_okay=False)]
+Labels = Annotated[Path, typer.Option(help="Arrow file that `curate labels` wrote.", dir_okay=False)]
+Heads = Annotated[str, typer.Option(help="linear, fpn, upernet; several with commas.")]
+Tune = Annotated[bool, typer.Option("--tune", help="Train the encoder with the head, too.")]
+Steps = Annotated[int, typer.Option(min=1, help="Of training the head.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images a step.")]
+Queries = Annotated[str, typer.Option(help="Splits that are judged; train is learned from.")]
+
+
+@app.command()
+def segment(
+    runs: Runs,
+    catalog: Chips,
+    labels: Labels,
+    heads: Heads = "linear,fpn",
+    tune: Tune = False,
+    steps: Steps = 200,
+    batch_size: BatchSize = 16,
+    sensors: SensorNames = None,
+    queries: Queries = "val+test",
+    seeds: Seeds = 2,
+    out: ResultFile = None,
+    device: Device = None,
+) -> None:
+    """Classify every pixel, beside random weights and a linear classifier of each pixel's own bands."""
+    from train.evaluate.finetune import Tuning
+    from train.evaluate.mapping import segment as run
+
+    run(
+        runs, catalog, labels, listed(heads) or (), tune, Tuning(steps, batch_size), seeds, listed(sensors),
+        queries, out, device, printer(),
+    )  # fmt: skip
+
+
+@app.command()
+def height(
+    runs: Runs,
+    catalog: Chips,
+    labels: Labels,
+    heads: Heads = "linear,fpn",
+    tune: Tune = False,
+    steps: Steps = 200,
+    batch_size: BatchSize = 16,
+    sensors: SensorNames = None,
+    queries: Queries = "val+test",
+    seeds: Seeds = 2,
+    out: ResultFile = None,
+    device: Device = None,
+) -> None:
+    """Estimate a value of every pixel above its chip's mean, such as elevation."""
+    from train.evaluate.finetune import Tuning
+    from train.evaluate.mapping import height as run
+
+    run(
+        runs, catalog, labels, listed(heads) or (), tune, Tuning(steps, batch_size), seeds, listed(sensors),
+        queries, out, device, printer(),
+    )  # fmt: skip
+
+
+@app.command()
+def change(
+    runs: Runs,
+    catalog: Chips,
+    heads: Heads = "linear,fpn",
+    tune: Tune = False,
+    steps: Steps = 200,
+    batch_size: BatchSize = 16,
+    sensors: SensorNames = None,
+    queries: Queries = "val+test",
+    seeds: Seeds = 2,
+    out: ResultFile = None,
+    device: Device = None,
+) -> None:
+    """Find change between two dates, planted into the catalog's chips."""
+    from train.evaluate.finetune import Tuning
+    from train.evaluate.mapping import change as run
+
+    run(
+        runs, catalog, listed(heads) or (), tune, Tuning(steps, batch_size), seeds, listed(sensors), queries, out,
+        device, printer(),
+    )  # fmt: skip
+
+
+@app.command()
+def detect(
+    runs: Runs,
+    catalog: Chips,
+    tune: Tune = False,
+    steps: Steps = 300,
+    batch_size: BatchSize = 16,
+    sensors: SensorNames = None,
+    queries: Queries = "val+test",
+    seeds: Seeds = 2,
+    out: ResultFile = None,
+    device: Device = None,
+) -> None:
+    """Find objects planted into the catalog's chips, with boxes: average precision at IoU 0.5 and 0.5 to 0.95."""
+    from train.evaluate.finding import detect as run
+    from train.evaluate.finetune import Tuning
+
+    run(
+        runs, catalog, tune, Tuning(steps, batch_size), seeds, listed(sensors), queries, out, device, printer()
+    )  # fmt: skip
+
+
+@app.command()
+def track(
+    runs: Runs,
+    catalog: Chips,
+    tune: Tune = False,
+    steps: Steps = 300,
+    batch_size: BatchSize = 16,
+    sensors: SensorNames = None,
+    queries: Queries = "val+test",
+    seeds: Seeds = 2,
+    out: ResultFile = None,
+    device: Device = None,
+) -> None:
+    """Follow objects that move through sequences made of the catalog's chips: MOTA, IDF1 and HOTA."""
+    from train.evaluate.finding import track as run
+    from train.evaluate.finetune import Tuning
+
+    run(
+        runs, catalog, tune, Tuning(steps, batch_size), seeds, listed(sensors), queries, out, device, printer()
+    )  # fmt: skip
