@@ -16,7 +16,7 @@ from train.data import DataConfig, Sensor
 from train.evaluate.folders import fitted
 from train.evaluate.images import check_values
 from train.evaluate.labelled import DN, Labelled, official, sensor_of
-from train.evaluate.labels import Labels, from_names, from_sets
+from train.evaluate.labels import Labels, from_names
 
 SO2SAT_S2 = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 SO2SAT_S1 = {"VH": 4, "VV": 5}  # intensities after the refined Lee filter, linear
@@ -113,16 +113,11 @@ def geobench(path: str, data: DataConfig) -> Labelled:
     """GEO-Bench v1: a file a sample, a data set a band named "04 - Red", "8A - ...", "VV"; lists of ids as JSON."""
     h5py, folder = _h5py(), Path(path)
     try:
-        label_map = json.loads((folder / "label_map.json").read_text(encoding="utf-8"))
         parts = json.loads((folder / "default_partition.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        ids = [name for part in parts.values() for name in part]
+        labels = _geobench_labels(folder, ids)
+    except (OSError, ValueError, KeyError) as error:
         raise InputError(f"Folder {folder} is no classification task of GEO-Bench", str(error)) from error
-    ids = [name for part in parts.values() for name in part]
-    shown: dict[str, list[str]] = {name: [] for name in ids}
-    for label, names in label_map.items():
-        for name in names:
-            shown.setdefault(name, []).append(label)
-    several = max(map(len, shown.values())) > 1
     with h5py.File(folder / f"{ids[0]}.hdf5", "r") as first:
         keys = {_geobench_band(key): key for key in first}
     sensors = [s for s in data.sensors if set(s.bands) <= set(keys)]
@@ -138,16 +133,25 @@ def geobench(path: str, data: DataConfig) -> Labelled:
                     found[s.prefix].append(np.stack([np.asarray(file[keys[b]]) for b in s.bands]) * scale)
         return {prefix: np.stack(values) for prefix, values in found.items()}
 
-    values = [shown[name] for name in ids]
-    labels = from_sets(folder.name, values) if several else from_names(folder.name, [v[0] for v in values])
     split = np.concatenate([[name] * len(part) for name, part in parts.items()])
     images = ImageArrays(read, replace(data, sensors=tuple(sensors)), ids)
     return Labelled(images, labels, official(split == "train", split == "test"))
 
 
+def _geobench_labels(folder: Path, ids: Sequence[str]) -> Labels:
+    """One class a sample from label_map.json, or several from label_stats.json, a number for each class."""
+    if (folder / "label_map.json").exists():
+        label_map = json.loads((folder / "label_map.json").read_text(encoding="utf-8"))
+        shown = {name: label for label, names in label_map.items() for name in names}
+        return from_names(folder.name, [shown[name] for name in ids])
+    stats = json.loads((folder / "label_stats.json").read_text(encoding="utf-8"))
+    hot = (np.array([stats[name] for name in ids]) > 0).astype(np.int8)
+    return Labels(folder.name, tuple(map(str, range(hot.shape[1]))), hot, True)
+
+
 def _geobench_band(key: str) -> str:
-    """ "04 - Red" as B04, "8A - Vegetation Red Edge" as B8A, "VV" as it is."""
-    head = key.split(" - ")[0].strip().upper()
+    """ "04 - Red" as B04, "8A - Vegetation Red Edge" as B8A, "VV" as it is; a date may follow after "_"."""
+    head = key.split(" - ")[0].split("_")[0].strip().upper()
     return f"B{head}" if head[:1].isdigit() else head
 
 

@@ -234,7 +234,7 @@ def test_geobench_and_torchgeo(s2, tmp_path):
     for name, image in zip(ids, values, strict=True):
         with h5py.File(tmp_path / f"{name}.hdf5", "w") as file:
             for band, layer in zip(bands, image, strict=True):
-                file[f"{band[1:]} - any name"] = np.rint(layer * 1e4)
+                file[f"{band[1:]} - any name_2018-01-01"] = np.rint(layer * 1e4)
     (tmp_path / "label_map.json").write_text(json.dumps({"a": ids[::2], "b": ids[1::2]}))
     (tmp_path / "default_partition.json").write_text(
         json.dumps({"train": ids[:6], "valid": ids[6:8], "test": ids[8:]})
@@ -245,6 +245,13 @@ def test_geobench_and_torchgeo(s2, tmp_path):
     np.testing.assert_allclose(
         found.images.gather(np.array([3]))["s2"][0], values[3][:, 4:36, 4:36], atol=1e-4
     )
+
+    (tmp_path / "label_map.json").unlink()
+    (tmp_path / "label_stats.json").write_text(
+        json.dumps({name: [i % 2, 1, 0] for i, name in enumerate(ids)})
+    )
+    several = open_labelled(f"geobench:{tmp_path}", data).labels
+    assert several.several and several.hot[:2].tolist() == [[0, 1, 0], [1, 1, 0]]
 
     class Samples(list):
         all_band_names = (*bands[::-1], "B10")
