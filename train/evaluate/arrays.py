@@ -119,15 +119,16 @@ def geobench(path: str, data: DataConfig) -> Labelled:
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"Folder {folder} is no classification task of GEO-Bench", str(error)) from error
     with h5py.File(folder / f"{ids[0]}.hdf5", "r") as first:
-        keys = {_geobench_band(key): key for key in first}
-    sensors = [s for s in data.sensors if set(s.bands) <= set(keys)]
+        there = [_geobench_band(key) for key in first]
+    sensors = [s for s in data.sensors if set(s.bands) <= set(there)]
     if not sensors:
-        raise InputError(f"Folder {folder} has no sensor of the model", f"its bands are {', '.join(keys)}")
+        raise InputError(f"Folder {folder} has no sensor of the model", f"its bands are {', '.join(there)}")
 
     def read(rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
         found: dict[str, list[Any]] = {s.prefix: [] for s in sensors}
         for row in rows:
             with h5py.File(folder / f"{ids[row]}.hdf5", "r") as file:
+                keys = {_geobench_band(key): key for key in file}  # a date makes them differ
                 for s in sensors:
                     scale = DN if s.unit == "reflectance" else 1.0
                     found[s.prefix].append(np.stack([np.asarray(file[keys[b]]) for b in s.bands]) * scale)

@@ -4,8 +4,8 @@
     bigearthnet:FOLDER    BigEarthNet v2 (metadata.parquet, BigEarthNet-S2/, BigEarthNet-S1/) or v1 (a folder a patch
                           with NAME_labels_metadata.json); multi-label
     so2sat:FILE.h5        So2Sat LCZ42: sen2, sen1 and label of one split
-    geobench:FOLDER       a classification task of GEO-Bench: default_partition.json, label_map.json or label_stats.json,
-                          ID.hdf5
+    geobench:FOLDER       a classification task of GEO-Bench: default_partition.json, ID.hdf5, and label_map.json or
+                          label_stats.json
     torchgeo:NAME:FOLDER  a data set of torchgeo, where that is installed; its band names are needed
     folder:FOLDER         images and labels.csv (first column the file, then `label`, or `labels` with bars between)
 

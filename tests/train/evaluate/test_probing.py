@@ -231,10 +231,10 @@ def test_so2sat_and_its_radar_becomes_decibels(s2, tmp_path):
 def test_geobench_and_torchgeo(s2, tmp_path):
     values, data, bands = s2
     ids = [f"id_{i}" for i in range(12)]
-    for name, image in zip(ids, values, strict=True):
+    for i, (name, image) in enumerate(zip(ids, values, strict=True)):
         with h5py.File(tmp_path / f"{name}.hdf5", "w") as file:
             for band, layer in zip(bands, image, strict=True):
-                file[f"{band[1:]} - any name_2018-01-01"] = np.rint(layer * 1e4)
+                file[f"{band[1:]} - any name_2018-01-{i + 1:02d}"] = np.rint(layer * 1e4)
     (tmp_path / "label_map.json").write_text(json.dumps({"a": ids[::2], "b": ids[1::2]}))
     (tmp_path / "default_partition.json").write_text(
         json.dumps({"train": ids[:6], "valid": ids[6:8], "test": ids[8:]})
