@@ -31,7 +31,8 @@ from curate.catalog.reader import Catalog
 from curate.engine import Engine
 from curate.gdal import opened
 from curate.legends import legend as legend_called
-from curate.pixels.windows import ChipGrid, read_band
+from curate.pixels.layers import Layer, Reading
+from curate.pixels.windows import ChipGrid
 from curate.summary import Summary
 from curate.workspace import Workspace, read_near
 
@@ -140,10 +141,21 @@ def label_block(block: _Block) -> Array:
         for zone in np.unique(block.epsg[near]):
             rows = np.flatnonzero(near & (block.epsg == zone))
             grid = ChipGrid(int(zone), px, block.resolution_m, block.left[rows], block.top[rows])
-            classes = block.kind == "classes"
-            read = read_band(href, None, grid, "nearest" if classes else "bilinear", 0.0 if classes else None)
-            labels[rows] = np.where(np.isnan(labels[rows]), read, labels[rows])
+            labels[rows] = np.where(np.isnan(labels[rows]), _read(href, grid, block.kind), labels[rows])
     return labels
+
+
+def _read(href: str, grid: ChipGrid, kind: Kind) -> Array:
+    """A map on the chips' grid, NaN where it says nothing: classes by nearest neighbour, 0 meaning none."""
+    reading = (
+        Reading(href, None, 0.0, "nearest") if kind == "classes" else Reading(href, None, None, "bilinear")
+    )
+    layer = Layer(reading, grid, np.zeros(len(grid.left), np.int64))
+    layer.load(0)
+    values, failed = layer.take(0)
+    for why in failed.values():
+        raise InputError(f"Map {href} cannot be read", why, "Fetch the file again, or leave it out")
+    return values
 
 
 def _files(catalog: Catalog, source: str) -> tuple[list[str], Kind | None]:
