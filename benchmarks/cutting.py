@@ -159,7 +159,9 @@ def by_curate(root: str, scratch: Path, chips: int | None) -> tuple[int, float]:
     scratch.mkdir(parents=True)
     with engine(WORKERS) as running:
         first = cut_tasks(root, scratch, WORKERS * PER_SHARD)
-        list(running.map(cut, [replace(task, shards=task.shards[:1]) for task in first], ""))  # all is compiled
+        list(
+            running.map(cut, [replace(task, shards=task.shards[:1]) for task in first], "")
+        )  # all is compiled
         started = time.perf_counter()
         entries = [
             entry for _, done in running.map(cut, cut_tasks(root, scratch, chips), "") for entry in done
