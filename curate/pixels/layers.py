@@ -56,6 +56,7 @@ class Layer:
     def __init__(self, reading: Reading, grid: ChipGrid, batch: Ints) -> None:
         self.reading, self.grid, self.batch = reading, grid, batch
         self.decoded = 0  # units read so far
+        self._to_load = len(np.unique(batch))
         self._lock = Lock()  # GDAL allows one thread at a time in a dataset
         self._open = ExitStack()
         self._source: Any = None
@@ -74,7 +75,8 @@ class Layer:
             if self._broken is None:
                 self._read_units(self._first_needed(number))
                 self._warp(number)
-            if number == self.batch[-1]:
+            self._to_load -= 1
+            if not self._to_load:  # the batches may come out of order
                 self.close()
 
     def take(self, number: int) -> tuple[Singles, Failures]:

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyproj import Transformer
 from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 from scipy import ndimage
 
 from curate.catalog.errors import InputError
-from curate.pixels.layers import Layer, Reading
+from curate.pixels.layers import Layer, Reading, runs
 from curate.pixels.windows import ChipGrid
 
 EPSG = 32633
@@ -354,3 +356,45 @@ def test_complex_numbers_that_nobody_announced_are_an_error(tmp_path: Path) -> N
     real = write(tmp_path / "real.tif", noise(8, 130, 130), 10)
     with pytest.raises(InputError, match="not complex"):
         read_band(real, None, grid([0], [0]), "bilinear", power=True)
+
+
+@given(st.sets(st.tuples(st.integers(0, 9), st.integers(0, 9))), st.integers(1, 20))
+@settings(max_examples=200, deadline=None)
+def test_runs_cover_every_unit_once_and_nothing_else(units: set[tuple[int, int]], most: int) -> None:
+    found = runs(list(units), most)
+    covered = [
+        (y, x) for top, bottom, left, right in found for y in range(top, bottom) for x in range(left, right)
+    ]
+    assert sorted(covered) == sorted(units)
+    assert all((bottom - top) * (right - left) <= most for top, bottom, left, right in found)
+
+
+@pytest.mark.parametrize("resolution", [10, 20, 60])
+@pytest.mark.parametrize("per_batch", [3, 10, 100])
+def test_every_block_is_read_once_and_dropped_when_no_chip_needs_it(
+    resolution: int, per_batch: int, tmp_path: Path
+) -> None:
+    """Whatever the batches and the order in which threads load them."""
+    size = 12_000 // resolution
+    path = write(
+        tmp_path / "b.tif", noise(21, size, size), resolution, tiled=True, blockxsize=256, blockysize=256
+    )
+    rows, cols = np.divmod(np.arange(100), 10)
+    chips = grid(cols, rows)
+    batch = np.arange(100) // per_batch
+    layer = Layer(Reading(path, 0, None, "bilinear"), chips, batch)
+    for number in np.random.default_rng(1).permutation(batch[-1] + 1).tolist():
+        layer.load(number)
+    found = np.concatenate([layer.take(number)[0] for number in range(batch[-1] + 1)])
+    assert layer.decoded == (-(-size // 256)) ** 2
+    assert not layer._units
+    assert np.array_equal(found, read_band(path, 0, chips, "bilinear"))
+
+
+def test_a_missing_pixel_leaves_its_neighbours_their_own_values(tmp_path: Path) -> None:
+    values = np.full((120, 120), 100, np.uint16)
+    values[10, 10] = 0
+    for method in ("bilinear", "cubic"):
+        found = read_band(write(tmp_path / "b.tif", values, 20), 0, grid([0], [0]), method)[0]
+        assert np.isnan(found[20:22, 20:22]).all() and np.isnan(found).sum() == 4
+        assert np.abs(found[~np.isnan(found)] - 100).max() < 1e-3

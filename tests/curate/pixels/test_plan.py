@@ -13,7 +13,7 @@ import pytest
 
 from curate.catalog import SensorInfo, shards
 from curate.catalog.shards import MANIFEST, ManifestEntry, SensorChips
-from curate.pixels.plan import Known, chips_key, plan, read_known
+from curate.pixels.plan import Known, chips_key, plan, read_known, tasks
 from curate.pixels.plan import chip_keys as keys_of
 from curate.recipe import Recipe
 from curate.sensors import SENSORS
@@ -195,3 +195,30 @@ def test_the_folder_of_shards_is_named_after_what_decides_pixels() -> None:
     for change in ({"pixels.max_cloud": 0.1}, {"chips.size_px": 60}, {"pixels.resampling": "cubic"}):
         assert chips_key(recipe.with_options(change), INFOS) != key
     assert chips_key(recipe, INFOS[:1]) != key
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_tasks_hold_every_shard_once_and_keep_scenes_together(workers: int) -> None:
+    rows = pool(400)
+    few = pa.array([f"S2-{i % 3}" for i in range(rows.num_rows)])  # three scenes of 133 chips
+    rows = rows.set_column(rows.column_names.index("s2_id"), "s2_id", few)
+    planned = plan(rows, chip_keys(rows), "s2", PER_SHARD)
+    assert len(planned) == 400 // PER_SHARD
+    grouped = tasks(planned, workers)
+    assert sorted(one.name for group in grouped for one in group) == sorted(one.name for one in planned)
+    for group in grouped:
+        assert len({one.scene for one in group}) == 1
+        assert len(group) <= -(-len(planned) // workers)
+    if workers == 1:  # two zones for each scene
+        assert len([group for group in grouped if group[0].scene is not None]) <= 6
+    assert tasks([], workers) == []
+
+
+def test_a_shard_of_one_scene_lies_in_one_strip_or_in_neighbouring_ones() -> None:
+    rows = pool(400)
+    rows = rows.set_column(rows.column_names.index("s2_id"), "s2_id", pa.array(["S2"] * rows.num_rows))
+    for one in plan(rows, chip_keys(rows), "s2", PER_SHARD):
+        if one.scene is not None:
+            top = rows["transform"].combine_chunks().flatten().to_numpy().reshape(-1, 6)[one.rows, 5]
+            strips = np.floor(-top / 5120)
+            assert (np.diff(strips) >= 0).all()

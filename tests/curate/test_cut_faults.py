@@ -1,0 +1,147 @@
+"""What disk faults cost a cut: one clear line, and nothing of what was finished. The table is in docs/pixels.md."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from curate import stages
+from curate.catalog import Catalog
+from curate.catalog.files import digest
+from curate.catalog.shards import open_shard
+from curate.engine import Engine
+from curate.pixels.verify import verify
+from curate.recipe import Recipe
+from curate.workspace import Workspace
+
+
+def shards(workspace: Workspace) -> dict[str, str]:
+    return {path.name: digest(path) for path in workspace.folder.rglob("shard-*.arrow")}
+
+
+def uncut(workspace: Workspace, keep: int = 0) -> Path:
+    """Take the catalog and all shards but some away; the folder of the shards."""
+    folder = Catalog.open(workspace.catalog).chips_folder
+    for path in sorted(folder.glob("*.arrow"))[keep:]:
+        path.unlink()
+    workspace.catalog.unlink()
+    open_shard.cache_clear()
+    return folder
+
+
+def run_cut(workspace: Workspace, largest_file: int | None = None) -> subprocess.CompletedProcess[str]:
+    def limit() -> None:
+        if largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+    command = [sys.executable, "-m", "curate.cli", "cut", "--root", str(workspace.root), "--workers", "1"]
+    return subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, timeout=120)
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """A folder in which nothing can be made, for root too."""
+    if os.geteuid() == 0:
+        if (
+            not shutil.which("chattr")
+            or subprocess.run(["chattr", "+i", folder], capture_output=True).returncode
+        ):
+            pytest.skip("root, and the file system knows no immutable folders")
+        try:
+            yield
+        finally:
+            subprocess.run(["chattr", "-i", folder], check=True)
+        return
+    folder.chmod(0o555)
+    try:
+        yield
+    finally:
+        folder.chmod(0o755)
+
+
+def test_a_full_disk_ends_the_run_with_one_line_and_the_rerun_goes_on(
+    built: Workspace, workspace: Workspace
+) -> None:
+    folder = uncut(workspace, keep=3)
+    smallest = min(path.stat().st_size for path in Catalog.open(built.catalog).chips_folder.glob("*.arrow"))
+    ended = run_cut(workspace, largest_file=smallest - 1000)
+    assert ended.returncode == 1, ended.stderr
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("error:")]
+    assert "shard-" in line and "cannot be written: " in line and "Traceback" not in ended.stderr
+    assert not workspace.catalog.exists()
+    assert not list(folder.glob(".*.part"))
+    assert run_cut(workspace).returncode == 0
+    assert shards(workspace) == shards(built)
+    assert digest(workspace.catalog) == digest(built.catalog)
+
+
+def test_a_read_only_folder_ends_the_run_with_one_line(built: Workspace, workspace: Workspace) -> None:
+    folder = uncut(workspace)
+    with read_only(folder):
+        ended = run_cut(workspace)
+    assert ended.returncode == 1, ended.stderr
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("error:")]
+    assert (str(folder) in line and "not permitted" in line.lower()) or "denied" in line.lower()
+    assert "Traceback" not in ended.stderr
+    assert run_cut(workspace).returncode == 0
+    assert shards(workspace) == shards(built)
+
+
+def test_a_deleted_shard_is_cut_again_with_the_same_bytes(
+    recipe: Recipe, built: Workspace, workspace: Workspace
+) -> None:
+    folder = Catalog.open(workspace.catalog).chips_folder
+    lost, kept = sorted(folder.glob("*.arrow"))[:2]
+    lost.unlink()
+    open_shard.cache_clear()
+    stamp = kept.stat().st_mtime_ns
+    stages.cut(recipe, workspace, Engine(workers=1))
+    assert shards(workspace) == shards(built)
+    assert kept.stat().st_mtime_ns == stamp
+
+
+def test_a_shard_cut_short_is_cut_again_with_the_same_bytes(
+    recipe: Recipe, built: Workspace, workspace: Workspace
+) -> None:
+    folder = Catalog.open(workspace.catalog).chips_folder
+    broken = min(folder.glob("*.arrow"))
+    broken.write_bytes(broken.read_bytes()[:-500])
+    workspace.catalog.unlink()
+    open_shard.cache_clear()
+    stages.cut(recipe, workspace, Engine(workers=1))
+    assert shards(workspace) == shards(built)
+    assert verify(Catalog.open(workspace.catalog)).violations == ()
+
+
+def test_refused_chips_are_replaced_within_their_strata_until_the_budget_is_met(
+    recipe: Recipe, tmp_path: Path, workspace: Workspace
+) -> None:
+    strict = recipe.with_options({"pixels.max_cloud": 0.0, "sampling.budget": "60"})
+    shutil.rmtree(workspace.folder / "chips")
+    workspace.catalog.unlink()
+    stages.sample(strict, workspace, Engine(workers=1))
+    wanted = pq.read_table(workspace.catalog, columns=["stratum"])["stratum"].value_counts().to_pylist()
+    summary = stages.cut(strict, workspace, Engine(workers=1))
+    refused = summary.notes["refused"]["s2: cloud"]
+    assert refused >= 20 and summary.notes["rounds"] >= 2  # else this shows nothing
+    table = pq.read_table(workspace.catalog)
+    assert table.num_rows == 60
+    assert pc.max(table["s2_cloud"]).as_py() == 0
+    drawn = {one["values"]: one["counts"] for one in table["stratum"].value_counts().to_pylist()}
+    same = sum(drawn.get(one["values"], 0) == one["counts"] for one in wanted)
+    assert same >= 0.5 * len(wanted)  # the others have no candidate left
+    first = digest(workspace.catalog)
+    shutil.rmtree(workspace.folder / "chips")
+    workspace.catalog.unlink()
+    with_two = stages.cut(strict, workspace, Engine(workers=1))
+    assert digest(workspace.catalog) == first and with_two.notes["refused"] == summary.notes["refused"]
