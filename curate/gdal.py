@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from curate.catalog.errors import InputError
-from curate.signing import hide, sign
+from curate.signing import hide, sign, unsigned
 
 _ENVIRONMENT = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # 4 instead of 13 requests to open a file behind HTTP
@@ -92,12 +92,14 @@ def opened(href: str, what: str = "Raster") -> Iterator[Any]:
             source = _open(href, stack)
         except RasterioIOError as error:
             raise InputError(
-                f"{what} {href} cannot be read", hide(" ".join(str(error).split())), s3_advice(href)
+                f"{what} {unsigned(href)} cannot be read", hide(" ".join(str(error).split())), s3_advice(href)
             ) from error
         try:
             yield source
         except RasterioIOError as error:
-            raise InputError(f"{what} {href} is broken", hide(" ".join(str(error).split()))) from error
+            raise InputError(
+                f"{what} {unsigned(href)} is broken", hide(" ".join(str(error).split()))
+            ) from error
 
 
 def _open(href: str, stack: ExitStack) -> Any:

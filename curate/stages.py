@@ -59,14 +59,14 @@ Stage = Callable[[Recipe, Workspace, Engine], Summary]
 def _timed(stage: Stage) -> Stage:
     """Note how long a stage took, and keep its summary and recipe in the workspace.
 
-    Only the search is told the archive's signature or password: nothing else may write it down.
+    Only the stages that ask are told the signatures and passwords of archives and maps: nothing may write them down.
     """
 
     @wraps(stage)
     def run(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
         started = time.monotonic()
         shown = _without_secrets(recipe)
-        summary = stage(recipe if stage.__name__ == "search" else shown, workspace, engine)
+        summary = stage(recipe if stage.__name__ in ("search", "describe") else shown, workspace, engine)
         shown.save(
             workspace.recipe
         )  # only now: a run that fails leaves the recipe of the tables that are there
@@ -83,8 +83,12 @@ def _timed(stage: Stage) -> Stage:
 
 
 def _without_secrets(recipe: Recipe) -> Recipe:
-    """*recipe* as it may be kept: its archive without signature, user and password."""
-    return recipe.model_copy(update={"archive": unsigned(recipe.archive)})
+    """*recipe* as it may be kept: its archive and maps without signature, user and password."""
+    maps = recipe.descriptors
+    bare = {name: unsigned(getattr(maps, name)) for name in ("landcover", "climate", "terrain")}
+    return recipe.model_copy(
+        update={"archive": unsigned(recipe.archive), "descriptors": maps.model_copy(update=bare)}
+    )
 
 
 def _is_simulated(workspace: Workspace) -> bool:
@@ -300,7 +304,8 @@ def describe(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
             f"The pairs of {workspace.slug} were made with other settings or other scenes",
             do=f"Run: curate pair --region {workspace.slug}",
         )
-    key = _describe_key(recipe, workspace)
+    shown = _without_secrets(recipe)  # a new signature is no other map
+    key = _describe_key(shown, workspace)
     area = region(recipe.region).area
     landcover = landcover_map(recipe, workspace, area)
     descriptors = further.chosen(recipe, workspace)
@@ -314,7 +319,7 @@ def describe(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
     metadata["landcover_map"] = landcover.name
     metadata["further"] = [asdict(column) for column in further.columns(descriptors)]
     names = [column.name for column in further.columns(descriptors)]
-    metadata |= {"climate_map": recipe.descriptors.climate, "simulated": _is_simulated(workspace)}
+    metadata |= {"climate_map": shown.descriptors.climate, "simulated": _is_simulated(workspace)}
     for i, described in engine.map(pools.describe, [tasks[i] for i in missing], "describe"):
         nulls = {name: described.pool[name].null_count for name in names}
         account: dict[str, Any] = {

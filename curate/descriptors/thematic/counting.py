@@ -128,6 +128,8 @@ def _count_tile(
     classes = Classes.of(legend, tile.raster.nodata)
     plain = classes.table()
     told = np.where(classes.unmapped >= _BYTES, _BYTES, np.uint8(STRANGE))  # where values are classes
+    # used again for each window: new memory is zeroed by the kernel, which takes as long as decoding into it
+    memory = np.empty((unit[0] // tile.parts + 2) * (unit[1] // tile.parts + 2), tile.raster.dtype)
     with ExitStack() as stack:
         source = stack.enter_context(tile.raster.open())
         earlier = [
@@ -135,7 +137,7 @@ def _count_tile(
             for other in before
         ]
         for window in _windows(tuple(side[touched] for side in boxes), (tile.top, tile.left), limits, unit):
-            numbers = _read(tile, source, window)
+            numbers = _read(tile, source, window, memory)
             values, table = numbers, plain
             if earlier or numbers.dtype != np.uint8:
                 values, table = classes.of_numbers(numbers), told
@@ -185,12 +187,14 @@ def _windows(
         )
 
 
-def _read(tile: _Placed, source: Any, window: Window) -> npt.NDArray[Any]:
+def _read(
+    tile: _Placed, source: Any, window: Window, memory: npt.NDArray[Any] | None = None
+) -> npt.NDArray[Any]:
     """The raster's numbers in a window, pixels repeated where the mesh divides them."""
     parts = tile.parts
     top, bottom = window.first_row // parts, -(-window.last_row // parts)
     left, right = window.first_col // parts, -(-window.last_col // parts)
-    values = tile.raster.read(source, top, left - tile.shift, bottom - top, right - left)
+    values = tile.raster.read(source, top, left - tile.shift, bottom - top, right - left, memory)
     if parts == 1:
         return values
     rows = np.arange(window.first_row, window.last_row) // parts - top

@@ -20,6 +20,7 @@ from curate.gdal import opened
 from curate.grid import Ints
 from curate.legends import Legend
 from curate.legends import legend as legend_called
+from curate.signing import unsigned
 
 _SIDE = 256  # chips along a side of what is described at once: bounds memory
 _NEAR_DEG = 0.5  # beyond the chips' centres; larger chips than 50 km add their side
@@ -198,10 +199,10 @@ def open_map(
     known = known.in_common() if classes == "common" else known
     files = [(href, None) for href in hrefs] or naming.expand(name, area)
     tiles = tuple(_tile(href, composed) for href, composed in files)
-    found = LandcoverMap(Path(name).name, tiles, known, resolution_m)
+    found = LandcoverMap(Path(unsigned(name)).name, tiles, known, resolution_m)
     if area is not None and not any(shapely.intersects(shapely.box(*t.bounds), area) for t in tiles):
         raise InputError(
-            f"Land-cover map {name} does not cover the region",
+            f"Land-cover map {unsigned(name)} does not cover the region",
             f"its {len(tiles)} files lie elsewhere",
             "Give another --landcover or --region",
         )

@@ -9,6 +9,7 @@ import numpy as np
 import shapely
 
 from curate.catalog.errors import InputError
+from curate.signing import unsigned
 
 Bounds = tuple[float, float, float, float]  # west, south, east, north in degrees
 
@@ -96,7 +97,9 @@ def _local(name: str) -> list[str]:
         return [name]
     files = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in RASTERS)
     if not files:
-        raise InputError(f"Land-cover map {name} has no raster", f"no {', '.join(RASTERS)} file lies in it")
+        raise InputError(
+            f"Land-cover map {unsigned(name)} has no raster", f"no {', '.join(RASTERS)} file lies in it"
+        )
     return files
 
 
@@ -108,7 +111,7 @@ def _pattern(name: str) -> list[str]:
     files = sorted(str(p) for p in Path(root or ".").glob(text.removeprefix(root)))
     if not files:
         raise InputError(
-            f"Land-cover map {name} has no raster",
+            f"Land-cover map {unsigned(name)} has no raster",
             "no file has such a name",
             "Patterns know {year} and {tile}",
         )
@@ -118,12 +121,14 @@ def _pattern(name: str) -> list[str]:
 def _remote(name: str, area: shapely.Geometry | None) -> list[tuple[str, Bounds | None]]:
     if "{year}" in name:
         raise InputError(
-            f"Land-cover map {name} cannot be listed", "its years are not known", "Write them: {2017..2023}"
+            f"Land-cover map {unsigned(name)} cannot be listed",
+            "its years are not known",
+            "Write them: {2017..2023}",
         )
     if "{tile}" not in name and PurePosixPath(name.split("?")[0]).suffix.lower() in RASTERS:
         return [(name, None)]
     if area is None:
-        raise InputError(f"Land-cover map {name} has tiles, but no area to choose them for")
+        raise InputError(f"Land-cover map {unsigned(name)} has tiles, but no area to choose them for")
     if "{tile}" in name:
         return [(name.replace("{tile}", tile), tile_bounds(tile)) for tile in worldcover_tiles(area)]
     folder = name.rstrip("/")
@@ -133,7 +138,9 @@ def _remote(name: str, area: shapely.Geometry | None) -> list[tuple[str, Bounds 
         return [found for one in editions for found in _remote(one, area)]
     year = int(edition[1])
     if year not in WORLDCOVER_EDITIONS:
-        raise InputError(f"Land-cover map {name} is no edition of WorldCover", "there are 2020 and 2021")
+        raise InputError(
+            f"Land-cover map {unsigned(name)} is no edition of WorldCover", "there are 2020 and 2021"
+        )
     return _remote(f"{folder}/ESA_WorldCover_10m_{year}_{WORLDCOVER_EDITIONS[year]}_{{tile}}_Map.tif", area)
 
 

@@ -15,6 +15,7 @@ from curate.descriptors.thematic.naming import Bounds, worldcover_bounds
 from curate.gdal import opened
 from curate.grid import Floats, Ints
 from curate.legends import Legend
+from curate.signing import unsigned
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -71,13 +72,24 @@ class Raster:
     nodata: float | None
     overview: int | None  # level of the overview that is read, None: full resolution
 
-    def read(self, source: Any, top: int, left: int, height: int, width: int) -> npt.NDArray[Any]:
-        """Numbers of a window, counted in the grid, from the dataset that `open` gave; it must lie in the raster."""
+    def read(
+        self,
+        source: Any,
+        top: int,
+        left: int,
+        height: int,
+        width: int,
+        memory: npt.NDArray[Any] | None = None,
+    ) -> npt.NDArray[Any]:
+        """Numbers of a window, counted in the grid, from the dataset that `open` gave; it must lie in the raster.
+
+        They are put into *memory* where that is given, of the raster's type and at least as many numbers.
+        """
         from rasterio.windows import Window
 
-        numbers: npt.NDArray[Any] = source.read(
-            1, window=Window(left - self.left, top - self.top, width, height)
-        )
+        out = None if memory is None else memory[: height * width].reshape(height, width)
+        window = Window(left - self.left, top - self.top, width, height)
+        numbers: npt.NDArray[Any] = source.read(1, window=window, out=out)
         return numbers
 
     @contextmanager
@@ -150,7 +162,7 @@ def _check_place(tile: Tile, source: Any) -> None:
     if not source.crs.is_geographic or off > abs(source.transform.a):
         said = ", ".join(f"{side:g}" for side in source.bounds)
         raise InputError(
-            f"Land-cover map {tile.href} is not the tile that its name says",
+            f"Land-cover map {unsigned(tile.href)} is not the tile that its name says",
             f"it covers {said}, its name says {', '.join(f'{side:g}' for side in named)}",
             "Fetch it again",
         )
@@ -217,7 +229,7 @@ class Classes:
 
 def no_crs(href: str) -> InputError:
     """The error of a map that does not say where it lies."""
-    said = f"Land-cover map {href} has no coordinate reference system"
+    said = f"Land-cover map {unsigned(href)} has no coordinate reference system"
     return InputError(said, do="Set one: gdal_edit.py -a_srs EPSG:4326")
 
 
@@ -225,7 +237,7 @@ def strange_numbers(href: str, numbers: npt.NDArray[Any]) -> InputError:
     """The error of a map that holds what its legend does not name."""
     said = ", ".join(f"{number:g}" for number in numbers[:8].tolist())
     return InputError(
-        f"Land-cover map {href} has codes that its legend does not name",
+        f"Land-cover map {unsigned(href)} has codes that its legend does not name",
         said + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""),
         "Give a complete legend (--landcover-legend NAME or CSV), with an empty name for what means no data, "
         "or set the file's nodata: gdal_edit.py -a_nodata",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +95,68 @@ def test_small_tasks_and_two_workers_make_the_same_pool(
         assert again[name].combine_chunks().equals(before[name].combine_chunks()), name
 
 
+def test_a_cluster_by_its_address_makes_the_same_pool_and_what_is_there_is_kept(
+    recipe: Recipe, built: Workspace, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(pools, "SQUARE_CELLS", 1)
+    stages.describe(recipe.with_options({"descriptors.landcover_presence": 0.1}), workspace, ONE)
+    stages.describe(recipe, workspace, ONE)
+    parts = sorted(workspace.pool.glob("part-*.parquet"))
+    assert len(parts) > 3
+    for path in parts[1::2]:
+        path.unlink()
+    kept = {path: path.stat().st_mtime_ns for path in parts[::2]}
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        engine(scheduler=cluster.scheduler_address) as running,
+    ):
+        stages.describe(recipe, workspace, running)
+        assert cluster.status.name == "running"
+    assert sorted(workspace.pool.glob("part-*.parquet")) == parts
+    assert {path: path.stat().st_mtime_ns for path in parts[::2]} == kept
+    again, before = pool_of(workspace), pool_of(built)
+    for name in before.column_names:
+        assert again[name].combine_chunks().equals(before[name].combine_chunks()), name
+
+
+def test_a_signature_of_a_map_is_written_nowhere(
+    recipe: Recipe, workspace: Workspace, small_archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import http.server
+    import threading
+    from functools import partial
+
+    class Signed(http.server.SimpleHTTPRequestHandler):
+        def send_head(self) -> object:
+            if "X-Amz-Signature=s3cret" not in self.path:
+                self.send_error(403)
+                return None
+            return super().send_head()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    tile = sorted(small_archive.rglob("*_Map.tif"))[0]
+    handler = partial(Signed, directory=str(tile.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/{tile.name}?X-Amz-Signature=s3cret"
+        signed = recipe.with_options({"descriptors.landcover": url})
+        stages.describe(signed, workspace, ONE)
+        assert pc.max(pool_of(workspace)["lc_entropy"]).as_py() > 0
+        again = recipe.with_options({"descriptors.landcover": f"{url}0"})
+        assert stages.describe(again, workspace, ONE).reused  # a new signature is no other map
+        server.shutdown()
+    written = [path for path in workspace.root.rglob("*") if path.is_file()]
+    assert not [path for path in written if b"s3cret" in path.read_bytes()]
+    broken = recipe.with_options({"descriptors.landcover": f"{url}1", "descriptors.landcover_presence": 0.2})
+    with pytest.raises(InputError) as error:
+        stages.describe(broken, workspace, ONE)
+    assert "s3cret" not in str(error.value)
+
+
 def test_tasks_hold_whole_cells_near_each_other(recipe: Recipe, built: Workspace) -> None:
     pairs = pq.read_table(built.pairs)
     from curate.descriptors.thematic import LandcoverMap
@@ -132,3 +196,20 @@ def test_a_map_that_does_not_cover_the_region_is_bad_input(
         file.write(np.full((9, 9), 10, np.uint8), 1)
     with pytest.raises(InputError, match="does not cover the region"):
         stages.describe(recipe.with_options({"descriptors.landcover": str(path)}), workspace, ONE)
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_memory_does_not_grow_with_the_pool(real_data: Path) -> None:
+    """A million candidates on the real maps, where no more than 200,000 are made at once."""
+    script = Path(__file__).parents[3] / "benchmarks" / "describe_memory.py"
+    tile = real_data / "landcover" / "ESA_WorldCover_10m_2021_v200_N00E006_Map.tif"
+    koppen = real_data / "climate" / "koppen_beck2023_1991-2020_0p1.tif"
+    command = [sys.executable, str(script), str(tile), str(koppen), "--chips", "300000", "3000000"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    (few, low), (many, high) = (
+        (int(line.split()[0].replace(",", "")), int(line.split()[-4].replace(",", "")))
+        for line in said.splitlines()
+    )
+    assert many > 8 * few
+    assert high < 1.3 * low, said
