@@ -39,7 +39,7 @@ def scan(pool: Path, budget: int, workers: int, counts: Path) -> str:
     run = threads(workers)
     files = Pool.of_files(sorted(pool.glob("*.parquet")))
     columns = levels.columns(levels.scheme_of(files, Sampling(), run))
-    rows = run(lambda group: group.read(columns).num_rows, files.groups)
+    rows = run(lambda group: group.read_keyed(columns).num_rows, files.groups)
     return f"{sum(rows):,} rows"
 
 

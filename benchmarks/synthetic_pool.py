@@ -9,6 +9,7 @@ fields, with shares like those of the Köppen-Geiger classes. A place's land cov
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
@@ -19,6 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.catalog.geoparquet import encodings
+from curate.sampling.keys import keyed
+from curate.sampling.strata import present
+
 CLASSES = (10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100)
 _LAND = (  # Köppen-Geiger class and its share of the land, percent
     "Af 5,Am 3.5,Aw 11.5,BWh 14,BWk 5.5,BSh 5,BSk 6,Csa 2,Csb 0.8,Csc 0.05,Cwa 2.5,Cwb 1.5,Cwc 0.06,Cfa 5,Cfb 3,"
@@ -27,9 +32,11 @@ _LAND = (  # Köppen-Geiger class and its share of the land, percent
 SYMBOLS = [text.split()[0] for text in _LAND.split(",")]
 SHARES = [float(text.split()[1]) for text in _LAND.split(",")]
 SIDE = 91  # patches along a tile
+NODES = 17  # points along a tile at which fields are worked out
 STEP_DEG = 1.2 / 111.195
 TILES = 11_750
 FILE_ROWS = 1_000_000
+PRESENCE = 0.05  # a class is present in a chip from this share of it
 
 
 def field(lon: np.ndarray, lat: np.ndarray, scale_km: float, seed: int) -> np.ndarray:
@@ -56,6 +63,16 @@ def tiles(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return lon[land], lat[land]
 
 
+def over_tile(lon0: float, lat0: float, scale_km: float, seed: int) -> np.ndarray:
+    """The field at a tile's patches, (SIDE, SIDE) from south to north: linear between NODES × NODES of its points."""
+    steps = np.linspace(0, SIDE * STEP_DEG, NODES)
+    lat, lon = np.meshgrid(lat0 + steps, lon0 + steps / np.cos(np.radians(lat0)), indexing="ij")
+    nodes = field(lon.ravel(), lat.ravel(), scale_km, seed).reshape(NODES, NODES)
+    middles = (np.arange(SIDE) + 0.5) * (NODES - 1) / SIDE
+    near = np.maximum(0, 1 - np.abs(middles[:, None] - np.arange(NODES)))
+    return near @ nodes @ near.T
+
+
 def places_of(tile: int, keep: float) -> dict[str, np.ndarray]:
     """Places of one tile with their descriptors; *keep* of them have a candidate."""
     rng = np.random.default_rng([7, tile])
@@ -63,17 +80,21 @@ def places_of(tile: int, keep: float) -> dict[str, np.ndarray]:
     iy, ix = np.divmod(np.flatnonzero(rng.random(SIDE * SIDE) < keep), SIDE)
     lat = lat0 + (iy + 0.5) * STEP_DEG
     lon = lon0 + (ix + 0.5) * STEP_DEG / np.cos(np.radians(lat0))
-    rank = 0.5 + 0.5 * np.tanh(0.8 * field(lon, lat, 2200, 21) + 0.15 * field(lon, lat, 120, 22))
+
+    def at(scale_km: float, seed: int) -> np.ndarray:
+        return over_tile(lon0, lat0, scale_km, seed)[iy, ix]
+
+    rank = 0.5 + 0.5 * np.tanh(0.8 * at(2200, 21) + 0.15 * at(120, 22))
     bounds = np.cumsum(SHARES) / np.sum(SHARES)
     climate = np.searchsorted(bounds[:-1], np.clip(rank, 0, 1))
     prior = np.random.default_rng(3).normal(0, 1.2, (len(SYMBOLS), len(CLASSES)))
     likely = prior[climate] - np.log(np.arange(1, len(CLASSES) + 1))
     for k in range(len(CLASSES)):
-        likely[:, k] += field(lon, lat, 350, 100 + k) + field(lon, lat, 45, 200 + k)
+        likely[:, k] += at(350, 100 + k) + at(45, 200 + k)
     likely = np.exp(likely)
     likely /= likely.sum(1, keepdims=True)
-    kappa = np.array([1.8, 7, 45])[np.clip((field(lon, lat, 60, 5) + 1.5).astype(int), 0, 2)]
-    share = rng.standard_gamma(kappa[:, None] * likely + 1e-6).astype(np.float32)
+    kappa = np.array([1.8, 7, 45])[np.clip((at(60, 5) + 1.5).astype(int), 0, 2)]
+    share = rng.standard_gamma((kappa[:, None] * likely + 1e-6).astype(np.float32), dtype=np.float32)
     share[share < 0.01 * share.sum(1, keepdims=True)] = 0
     share /= np.maximum(share.sum(1, keepdims=True), 1e-9)
     return {"lon": lon, "lat": lat, "ix": ix, "iy": iy, "climate": climate, "share": share}
@@ -97,8 +118,10 @@ def rows_of(tile: int, keep: float) -> pa.Table:
         number = len(place)
         share = at["share"]
         if date:  # a map a year on: a few places differ
-            share = share * rng.lognormal(0, 0.5, share.shape) ** (rng.random((number, 1)) < 0.03)
-            share = (share / np.maximum(share.sum(1, keepdims=True), 1e-9)).astype(np.float32)
+            few = np.flatnonzero(rng.random(number) < 0.03)
+            other = share[few] * rng.lognormal(0, 0.5, (len(few), len(CLASSES)))
+            share = share.copy()
+            share[few] = other / np.maximum(other.sum(1, keepdims=True), 1e-9)
         columns = {
             "chip_id": pc.binary_join_element_wise(place, pa.scalar(stamp), "_"),
             "place": place,
@@ -111,42 +134,46 @@ def rows_of(tile: int, keep: float) -> pa.Table:
         }
         columns |= {f"lc_{code}": pa.array(share[:, k]) for k, code in enumerate(CLASSES)}
         parts.append(pa.table(columns))
-    return pa.concat_tables(parts)
+    table = keyed(pa.concat_tables(parts))
+    return table.append_column("lc_present", pa.array(present(table, CLASSES, PRESENCE)))
 
 
-def write_part(task: tuple[Path, range, float, int]) -> int:
-    """Write the candidates of some tiles as one file; how many there are."""
-    path, which, keep, most = task
-    table = pa.concat_tables(rows_of(tile, keep) for tile in which).slice(0, most)
-    pq.write_table(table, path, compression="zstd", row_group_size=131_072)
+def write_part(task: tuple[Path, range, float]) -> int:
+    """Write the candidates of some tiles as one file, where it is not there yet; how many there are."""
+    path, which, keep = task
+    if path.exists():
+        return pq.read_metadata(path).num_rows
+    table = pa.concat_tables(rows_of(tile, keep) for tile in which)
+    write(table, path)
     return table.num_rows
 
 
+def write(table: pa.Table, path: Path) -> None:
+    """Write *table* as `curate describe` writes a part of a pool."""
+    table = table.replace_schema_metadata({b"curate": json.dumps({"presence": PRESENCE}).encode()})
+    part = path.with_suffix(".part")
+    pq.write_table(table, part, row_group_size=131_072, **encodings(table.schema, level=1))
+    part.rename(path)
+
+
 def make(folder: Path, rows: int, workers: int) -> None:
-    """A pool of exactly *rows* candidates in files of about a million."""
+    """A pool of exactly *rows* candidates in files of about a million; goes on where it was stopped."""
     folder.mkdir(parents=True, exist_ok=True)
     share = {1_000_000: 1500, 10_000_000: 5000}.get(rows, TILES)
     keep = min(1.0, 1.02 * rows / (share * SIDE * SIDE * 2.05))
     per_file = max(1, round(FILE_ROWS / (SIDE * SIDE * 2.05 * keep)))
     parts = [range(a, min(a + per_file, share)) for a in range(0, share, per_file)]
-    left, i = rows, 0
+    left = rows
     with ProcessPoolExecutor(workers) as pool:
-        tasks = [(folder / f"part-{k:05d}.parquet", part, keep, rows) for k, part in enumerate(parts)]
-        for i, number in enumerate(pool.map(write_part, tasks)):
+        paths = [folder / f"part-{k:05d}.parquet" for k in range(len(parts))]
+        tasks = [(path, part, keep) for path, part in zip(paths, parts, strict=True)]
+        for path, number in zip(paths, pool.map(write_part, tasks), strict=True):
             if number > left:  # the last file that is needed
-                path = tasks[i][0]
-                pq.write_table(
-                    pq.read_table(path).slice(0, left),
-                    path,
-                    compression="zstd",
-                    row_group_size=131_072,
-                )
+                if left:
+                    write(pq.read_table(path).slice(0, left), path)
+                else:
+                    path.unlink()
             left -= min(number, left)
-            if not left:
-                pool.shutdown(cancel_futures=True)
-                break
-    for path in [task[0] for task in tasks[i + 1 :]]:
-        path.unlink(missing_ok=True)
     if left:
         raise SystemExit(f"{left:,} rows are missing: the tiles do not hold so many")
 

@@ -38,6 +38,7 @@ from curate.sampling import Draw
 from curate.sampling.sampler import Sampler
 from curate.sampling.source import Pool, in_order, threads
 from curate.sampling.splits import least_km
+from curate.sampling.ways.chosen import draw_as_chosen, refuse_size
 from curate.sensors import sensor as sensor_named
 from curate.summary import add
 from curate.workspace import Workspace, read_table
@@ -89,6 +90,7 @@ def settle(pool: Pool, recipe: Recipe, workspace: Workspace, engine: Engine, *, 
     prefixes = [info.prefix for info in sensors]
     folder = workspace.chips(chips_key(recipe, sensors))
     budget = Budget(recipe.sampling.budget).of(pool.rows)
+    refuse_size(recipe.sampling, pool.rows, budget)
     assets = scene_assets(workspace)
     sampler = sampler_of(pool, recipe, workspace, engine)
     seen = _Seen(pool, sensors, assets)
@@ -99,7 +101,7 @@ def settle(pool: Pool, recipe: Recipe, workspace: Workspace, engine: Engine, *, 
     rounds = 0
     while True:
         rounds += 1
-        drawn = sampler.draw(budget, refused)
+        drawn = draw_as_chosen(sampler, budget, refused)
         rows = drawn.rows
         if not len(rows):
             raise InputError(

@@ -75,6 +75,14 @@ ClimateLegend = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(min=0, help="Another seed, another draw.")]
 Allocation = Annotated[str | None, typer.Option(help="representative, balanced, diverse (default) or equal.")]
+WayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--way",
+        help="How chips are chosen: strata (default), or for comparison random, area, kmeans, hkmeans, kcentre, "
+        "facility.",
+    ),
+]
 Levels = Annotated[
     str | None,
     typer.Option(
@@ -124,6 +132,7 @@ def catalog(
     climate_legend: ClimateLegend = None,
     seed: Seed = None,
     allocation: Allocation = None,
+    way: WayOption = None,
     levels: Levels = None,
     target: Target = None,
     min_distance: MinDistance = None,
@@ -145,7 +154,7 @@ def catalog(
     options |= _describing(
         chip_px, landcover, landcover_legend, landcover_resolution, landcover_classes, climate, climate_legend
     )
-    options |= _drawing(budget, seed, allocation, levels, target, min_distance, keep)
+    options |= _drawing(budget, seed, allocation, way, levels, target, min_distance, keep)
     chosen = _recipe(recipe, options, setting)
     workspace = _start(chosen, root)
     _run(["search", "pair", "describe", "cut"], chosen, workspace, workers, scheduler)
@@ -215,6 +224,7 @@ def sample(
     cut: Annotated[bool, typer.Option(help="Cut the pixels that are still missing.")] = True,
     seed: Seed = None,
     allocation: Allocation = None,
+    way: WayOption = None,
     levels: Levels = None,
     target: Target = None,
     min_distance: MinDistance = None,
@@ -225,7 +235,7 @@ def sample(
     scheduler: Scheduler = None,
 ) -> None:
     """Draw a sample of the region's pool and write ROOT/<region>.parquet."""
-    options = _drawing(budget, seed, allocation, levels, target, min_distance, keep)
+    options = _drawing(budget, seed, allocation, way, levels, target, min_distance, keep)
     _again(["cut" if cut else "sample"], region, options, setting, root, workers, scheduler)
 
 
@@ -235,6 +245,7 @@ def cut(
     budget: Budget = None,
     seed: Seed = None,
     allocation: Allocation = None,
+    way: WayOption = None,
     levels: Levels = None,
     target: Target = None,
     min_distance: MinDistance = None,
@@ -245,7 +256,7 @@ def cut(
     scheduler: Scheduler = None,
 ) -> None:
     """Cut the pixels that the sample still lacks; continues where a killed run stopped."""
-    options = _drawing(budget, seed, allocation, levels, target, min_distance, keep)
+    options = _drawing(budget, seed, allocation, way, levels, target, min_distance, keep)
     _again(["cut"], region, options, setting, root, workers, scheduler)
 
 
@@ -423,6 +434,7 @@ def _drawing(
     budget: str | None,
     seed: int | None,
     allocation: str | None,
+    way: str | None,
     levels: str | None,
     target: str | None,
     min_distance: float | None,
@@ -433,6 +445,7 @@ def _drawing(
         "sampling.budget": budget,
         "sampling.seed": seed,
         "sampling.allocation": allocation,
+        "sampling.way": way,
         "sampling.levels": [name.strip() for name in levels.split(",")] if levels else None,
         "sampling.target": target,
         "sampling.min_distance_km": min_distance,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,9 +23,12 @@ from curate.grid import Grid, Ints
 from curate.pairing import SCENE_COLUMNS
 from curate.recipe import Recipe
 from curate.running import running
+from curate.sampling.keys import SOURCES, keyed
+from curate.sampling.strata import present
 from curate.sensors import sensor as sensor_named
 from curate.summary import count
 
+VERSION = 2  # of what is written: a pool of another one is described anew
 SQUARE_CELLS = (
     16  # cells along a side of the square that a task covers: a map's blocks on its edge are read twice
 )
@@ -200,7 +204,16 @@ def _table(
     columns |= further.describe(task.further, candidates)
     prefixes = [sensor_named(name).prefix for name in recipe.sensor_names]
     schema = pool_schema(prefixes, task.landcover.codes, further.columns(task.further))
+    columns |= _keys(columns, task.landcover.codes, recipe.descriptors.landcover_presence)
     return pa.table({field.name: _column(columns[field.name], field.type) for field in schema}, schema=schema)
+
+
+def _keys(columns: dict[str, Any], codes: Sequence[int], presence: float) -> dict[str, Any]:
+    """What the sampler reads in place of texts, coordinates and fractions."""
+    read = ("chip_id", "place", "lon", "lat", *(landcover_column(code) for code in codes))
+    table = keyed(pa.table({name: columns[name] for name in read}))
+    keys = {name: table[name] for name in SOURCES}
+    return keys | {"lc_present": present(table, tuple(codes), presence)}
 
 
 def _column(values: Any, dtype: pa.DataType) -> Any:

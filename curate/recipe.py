@@ -184,6 +184,9 @@ class Sampling(Section):
     budget: Annotated[str, BeforeValidator(_budget_text), AfterValidator(_check_budget)] = "25%"
     seed: int = Field(0, ge=0)
     allocation: Literal["representative", "balanced", "diverse", "equal"] = "diverse"
+    way: Literal["strata", "random", "area", "kmeans", "hkmeans", "kcentre", "facility"] = (
+        "strata"  # how chips are chosen; the other ways are there for comparison
+    )
     presence: Fraction = 0.05  # a class counts as present from this share of the chip
     min_stratum: int = Field(20, ge=1)  # smaller strata merge into (climate, dominant class)
     splits: Splits = Splits()
@@ -212,6 +215,16 @@ class Sampling(Section):
             raise ValueError(f"alpha is given for {strange[0]}, which is not among the levels")
         if list(self.entropy_edges) != sorted(set(self.entropy_edges)):
             raise ValueError("entropy_edges are not in ascending order")
+        own = {
+            "allocation": "diverse",
+            "alpha": {},
+            "target": None,
+            "floor": 0,
+            "min_distance_km": 0,
+            "keep": None,
+        }
+        if self.way != "strata" and (idle := [name for name in own if getattr(self, name) != own[name]]):
+            raise ValueError(f"{idle[0]} is of no use to the way {self.way}: leave it out, or draw by strata")
         return self
 
 

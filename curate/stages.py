@@ -317,6 +317,7 @@ def describe(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
     missing = [i for i, path in enumerate(paths) if not is_fresh(path, key)]
     metadata: dict[str, Any] = {"key": key, "parts": len(tasks), "landcover": landcover.legend.names}
     metadata["landcover_map"] = landcover.name
+    metadata["presence"] = recipe.descriptors.landcover_presence  # from which a class is in lc_present
     metadata["further"] = [asdict(column) for column in further.columns(descriptors)]
     names = [column.name for column in further.columns(descriptors)]
     metadata |= {"climate_map": shown.descriptors.climate, "simulated": _is_simulated(workspace)}
@@ -384,7 +385,8 @@ def _describe_key(recipe: Recipe, workspace: Workspace) -> str:
         recipe.region,
     ]
     return key_of(
-        [workspace.pairs, workspace.scenes], ["describe", settings, [identity(name) for name in files]]
+        [workspace.pairs, workspace.scenes],
+        ["describe", pools.VERSION, settings, [identity(name) for name in files]],
     )
 
 

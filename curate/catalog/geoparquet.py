@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.catalog.files import atomic
-from curate.catalog.schema import METADATA_KEY
+from curate.catalog.schema import METADATA_KEY, PLAIN_COLUMNS
 
 ROW_GROUP_ROWS = 50_000
 
@@ -42,7 +42,20 @@ def write_geoparquet(
         }
     )
     with atomic(path) as part:
-        pq.write_table(table, part, compression="zstd", compression_level=9, row_group_size=group_rows)
+        pq.write_table(table, part, row_group_size=group_rows, **encodings(table.schema, level=9))
+
+
+def encodings(schema: pa.Schema, level: int) -> dict[str, Any]:
+    """How `pyarrow.parquet.write_table` stores each column: zstd of *level*, dictionaries; hashes as they are."""
+    with pa.BufferOutputStream() as empty:
+        pq.write_table(schema.empty_table(), empty)
+        paths = [column.path for column in pq.ParquetFile(pa.BufferReader(empty.getvalue())).schema]
+    packed = [path for path in paths if path not in PLAIN_COLUMNS]
+    return {
+        "use_dictionary": packed,
+        "compression": {path: "zstd" if path in packed else "none" for path in paths},
+        "compression_level": dict.fromkeys(packed, level),
+    }
 
 
 def read_metadata(path: Path) -> dict[str, Any] | None:

@@ -182,6 +182,17 @@ DESCRIPTOR_COLUMNS: tuple[Column, ...] = (
     ),
 )
 
+KEY_COLUMNS: tuple[
+    Column, ...
+] = (  # of the pool alone: what the sampler reads in place of texts and fractions
+    ("chip_key", pa.uint64(), False, "Hash of the chip's id."),
+    ("place_key", pa.uint32(), False, "Hash of the place, its upper half."),
+    ("spot", pa.uint64(), False, "Latitude and longitude in 2^32 steps each."),
+    ("lc_present", pa.uint64(), False, "Classes with at least the presence share, bit i for the i-th code."),
+)
+
+PLAIN_COLUMNS = ("chip_key", "place_key", "spot")  # no two values alike: nothing to compress
+
 SAMPLE_COLUMNS: tuple[Column, ...] = (
     ("stratum", pa.string(), False, "Stratum the chip was drawn from."),
     ("split", pa.string(), False, "train, val or test; spatially disjoint."),
@@ -211,7 +222,14 @@ def _fields(columns: Sequence[Column], prefix: str = "") -> list[pa.Field]:
 def pool_schema(
     prefixes: Sequence[str], landcover_codes: Sequence[int], further: Sequence[DescriptorInfo] = ()
 ) -> pa.Schema:
-    """Columns of the pool: a candidate chip with its sources and descriptors."""
+    """Columns of the pool: a candidate chip with its sources and descriptors, and the sampler's keys."""
+    return pa.schema([*candidate_schema(prefixes, landcover_codes, further), *_fields(KEY_COLUMNS)])
+
+
+def candidate_schema(
+    prefixes: Sequence[str], landcover_codes: Sequence[int], further: Sequence[DescriptorInfo] = ()
+) -> pa.Schema:
+    """Columns that pool and catalog share."""
     fields = _fields(PLACE_COLUMNS)
     for prefix in prefixes:
         fields += _fields(SENSOR_COLUMNS, f"{prefix}_")
@@ -223,7 +241,7 @@ def catalog_schema(
     prefixes: Sequence[str], landcover_codes: Sequence[int], further: Sequence[DescriptorInfo] = ()
 ) -> pa.Schema:
     """Columns of a catalog: the pool's, then how the chip was drawn, then where its pixels are."""
-    fields = [*pool_schema(prefixes, landcover_codes, further), *_fields(SAMPLE_COLUMNS)]
+    fields = [*candidate_schema(prefixes, landcover_codes, further), *_fields(SAMPLE_COLUMNS)]
     for prefix in prefixes:
         fields += _fields(SENSOR_PIXEL_COLUMNS, f"{prefix}_")
     return pa.schema(fields + _fields(PIXEL_COLUMNS))

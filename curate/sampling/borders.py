@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from curate.sampling.arrays import Floats, Ints
+from curate.sampling import kernels
+from curate.sampling.arrays import Ints, Small, Words
 from curate.sampling.hashing import hash_words
-from curate.sampling.sphere import EqualAreaTable, row_of
+from curate.sampling.sphere import TURN, EqualAreaTable
 from curate.sphere import EARTH_RADIUS_KM
 
 _SLACK = 1.001  # a parallel is longer than the shortest way; distances themselves are compared later
-_POLAR_DEG = 89.0  # nearer to a pole all rows lie near an edge, and near any block
+_POLAR_DEG = 89.0  # nearer to a pole all rows lie near any block
 WIDEST_KM = (
     50.0  # up to here a buffer is measured along parallels and meridians; beyond, all rows lie near an edge
 )
+_ALL_AROUND = TURN - 1  # a step as wide as the parallel
 ANY = -2  # in place of a block: there may be others than the eight
 
 
@@ -28,52 +30,41 @@ class Around:
     rows: Ints  # (c,) how many rows
 
 
-@dataclass(frozen=True, eq=False)
-class Edges:
-    """The rows near an edge themselves."""
+def edges(table: EqualAreaTable, spot: Words, buffer_km: float) -> tuple[Small, Small, Around]:
+    """The rows at *spot* that lie within the buffer of another block of *table*, and a few that do not.
 
-    row: npt.NDArray[np.uint32]  # (m,) position among the rows given
-    lon: Floats
-    lat: Floats
-    around: npt.NDArray[np.uint32]  # (m,) index into `Around.blocks`
+    Looking in eight directions finds all blocks around a row where blocks are wider than the buffer.
 
-
-def edges(
-    table: EqualAreaTable, block: Ints, lon: Floats, lat: Floats, buffer_km: float
-) -> tuple[Around, Edges]:
-    """The rows (degrees) that lie within the buffer of another block of *table*, and which blocks those are.
-
-    Looking in eight directions finds all of them where blocks are wider than the buffer.
+    Returns:
+        Positions of the rows, for each the combination of blocks around it, and the combinations.
     """
-    near = _near_edge(table, lon, lat, buffer_km)
-    block, lon, lat = block[near], lon[near], lat[near]
-    step_lat = np.degrees(buffer_km / EARTH_RADIUS_KM) * _SLACK
-    step_lon = step_lat / np.maximum(np.cos(np.radians(lat)), 0.01)
-    around = [block]
-    for north in (-1, 0, 1):
-        there = np.clip(lat + north * step_lat, -90.0, 90.0)
-        around += [table.cell(lon + east * step_lon, there) for east in (-1, 0, 1) if east or north]
-    around[1] = np.where(np.abs(lat) > _POLAR_DEG, ANY, around[1])
-    _, first, index, number = np.unique(
-        hash_words(*around, seed=0), return_index=True, return_inverse=True, return_counts=True
-    )
-    kinds = np.stack(around, axis=1)[first]
-    rows = Edges(near.astype(np.uint32), lon, lat, index.astype(np.uint32))
-    return Around(kinds, number.astype(np.int64)), rows
-
-
-def _near_edge(table: EqualAreaTable, lon: Floats, lat: Floats, buffer_km: float) -> Ints:
-    """Positions of rows that lie within the buffer of their block's edge, and of a few that do not."""
     if buffer_km == 0:
-        return np.empty(0, np.int64)
+        nothing = np.empty(0, np.int32)
+        return nothing, nothing, Around(np.empty((0, 9), np.int64), np.empty(0, np.int64))
+    high, wide = _steps(table, buffer_km)
     if buffer_km > WIDEST_KM:
-        return np.arange(len(lon))
-    step = np.degrees(buffer_km / EARTH_RADIUS_KM) * _SLACK**2
-    height = 180.0 / len(table.columns)
-    row = row_of(lat, len(table.columns))
-    above = (lat + 90.0) - row * height
-    width = (360.0 / table.columns)[row]
-    beyond = np.mod(lon + 180.0, width)
-    wide = step / np.maximum(np.cos(np.radians(lat)), 0.01)
-    near = (above < step) | (above > height - step) | (beyond < wide) | (beyond > width - wide)
-    return np.flatnonzero(near | (np.abs(lat) > _POLAR_DEG))
+        near = np.arange(len(spot), dtype=np.int32)
+    else:
+        near = kernels.near_edge(spot, table.columns, high, wide)
+    around = kernels.blocks_around(spot[near], table.columns, table.first, high, wide)
+    word = hash_words(*around.T, seed=0)
+    first, number = kernels.tally(np.zeros(len(word), np.int32), word)
+    order = np.argsort(word[first])
+    kinds = around[first[order]]
+    row = np.searchsorted(table.first, kinds[:, 0], side="right") - 1
+    kinds[wide[row] == _ALL_AROUND, 1] = ANY
+    which = np.searchsorted(word[first[order]], word).astype(np.int32)
+    return near, which, Around(kinds, number[order].astype(np.int64))
+
+
+def _steps(table: EqualAreaTable, buffer_km: float) -> tuple[np.uint64, Words]:
+    """The buffer northwards, and eastwards in each row of blocks where its parallels are shortest (`spots`)."""
+    angle = math.degrees(buffer_km / EARTH_RADIUS_KM) * _SLACK
+    edge = np.linspace(-90.0, 90.0, len(table.columns) + 1)
+    farthest = np.maximum(np.abs(edge[1:]), np.abs(edge[:-1]))
+    wide = []
+    for lat, columns in zip(farthest.tolist(), table.columns.tolist(), strict=True):
+        step = math.ceil(angle / max(math.cos(math.radians(lat)), 0.01) * TURN / 360)
+        far = lat > _POLAR_DEG or step * columns >= TURN
+        wide.append(_ALL_AROUND if far else step)
+    return np.uint64(min(math.ceil(angle * TURN / 180), TURN - 1)), np.array(wide, np.uint64)

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from curate.running import running
 from curate.sampling.arrays import Floats, Ints, Mask
@@ -96,6 +95,8 @@ class _Neighbours:
     """Which points lie nearer to each other than *reach*."""
 
     def __init__(self, points: Floats, reach: float) -> None:
+        from scipy.spatial import cKDTree
+
         pairs = cKDTree(points, balanced_tree=False, compact_nodes=False).query_pairs(
             np.nextafter(reach, 0.0), output_type="ndarray"
         )

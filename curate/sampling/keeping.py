@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +13,7 @@ import pyarrow.parquet as pq
 from curate.catalog.errors import InputError
 from curate.sampling.arrays import Ints
 from curate.sampling.candidates import find
-from curate.sampling.counting import Counted
-from curate.sampling.hashing import hash_strings, stream
+from curate.sampling.hashing import hash_strings
 from curate.sampling.source import Pool, Run
 
 
@@ -28,7 +26,7 @@ class Kept:
     absent: int  # of which the pool no longer has so many
 
 
-def locate(previous: str | None, pool: Pool, counted: Sequence[Counted], seed: int, run: Run) -> Kept:
+def locate(previous: str | None, pool: Pool, run: Run) -> Kept:
     """The rows of *pool* that are chips of the catalog *previous*, if there is one.
 
     Raises:
@@ -37,10 +35,9 @@ def locate(previous: str | None, pool: Pool, counted: Sequence[Counted], seed: i
     if previous is None:
         return Kept(np.empty(0, np.int64), 0, 0)
     ids = chip_ids(Path(previous))
-    chips = hash_strings(ids, stream(seed, "chip"))
+    chips = hash_strings(ids, 0)
     order = np.argsort(chips, kind="stable")
-    firsts = [group.first for group in pool.groups]
-    found = run(find, [(part, first, chips[order]) for part, first in zip(counted, firsts, strict=True)])
+    found = run(find, [(group, chips[order]) for group in pool.groups])
     row, chip = (np.concatenate([part[k] for part in found]) for k in (0, 1))
     at = order[np.searchsorted(chips[order], chip)]
     names = pool.take(row, ["chip_id"])["chip_id"].cast(pa.string())

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from curate.recipe import Sampling
 
 COLUMNS = ("chip_id", "place", "lon", "lat", "season", "koppen", "koppen_symbol", "lc_dominant")
+_LOOKED_AT = ("spot", "season", "koppen", "koppen_symbol", "lc_dominant")
 _STEPS = 32  # quantiles of the entropy are rounded to so many steps a bit, that a pool may grow a little
 
 
@@ -43,6 +44,7 @@ class Scheme:
     entropy_edges: tuple[float, ...] = ()  # between the bins, ascending
     region_deg: float = 0.0
     cluster_column: str = ""
+    known: bool = False  # whether the pool's column lc_present holds the sets of classes present
 
 
 def scheme_of(pool: Pool, sampling: Sampling, run: Run) -> Scheme:
@@ -76,13 +78,17 @@ def scheme_of(pool: Pool, sampling: Sampling, run: Run) -> Scheme:
         entropy_edges=edges,
         region_deg=sampling.region_deg if "region" in sampling.levels else 0.0,
         cluster_column=sampling.cluster_column if "cluster" in sampling.levels else "",
+        known="lc_present" in pool.schema.names and pool.presence == sampling.presence,
     )
 
 
-def columns(scheme: Scheme) -> list[str]:
-    """The pool's columns that counting reads."""
-    fractions = [landcover_column(code) for code in scheme.landcover] if "landcover" in scheme.levels else []
-    return [*COLUMNS, *fractions, *(name for name in (scheme.entropy_column, scheme.cluster_column) if name)]
+def columns(scheme: Scheme, keys: Sequence[str] = ()) -> list[str]:
+    """The pool's columns that a pass reads, *keys* (`curate.sampling.keys`) among them."""
+    sets: list[str] = []
+    if "landcover" in scheme.levels:
+        sets = ["lc_present"] if scheme.known else [landcover_column(code) for code in scheme.landcover]
+    further = [name for name in (scheme.entropy_column, scheme.cluster_column) if name]
+    return [*_LOOKED_AT, *sets, *further, *keys]
 
 
 def described(table: pa.Table, scheme: Scheme) -> Mask:
@@ -109,13 +115,13 @@ def further(scheme: Scheme) -> list[str]:
 def codes(name: str, known: pa.Table, scheme: Scheme) -> Ints:
     """Code of each described row on the level *name*, one meaning in every group of rows."""
     if name == "landcover":
-        return strata.presence_sets(known, scheme.landcover, scheme.presence).view(np.int64)
+        return strata.presence_sets(known, scheme.landcover, scheme.presence, scheme.known).view(np.int64)
     if name == "entropy":
         edges = np.asarray(scheme.entropy_edges)
         return np.searchsorted(edges, _floats(known, scheme.entropy_column), side="right").astype(np.int64)
     if name == "region":
-        table = EqualAreaTable.of_side(scheme.region_deg)
-        return table.cell(*(numbers(known[axis], np.float64) for axis in ("lon", "lat")))
+        spot = numbers(known["spot"], np.uint64)
+        return EqualAreaTable.of_side(scheme.region_deg).at(spot).astype(np.int64)
     return numbers(known[scheme.cluster_column].cast(pa.int64()), np.int64)
 
 

@@ -16,63 +16,59 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.running import running
-from curate.sampling.arrays import Floats, Ints, Mask, Words
+from curate.sampling import kernels
+from curate.sampling.arrays import Floats, Ints, Mask, Small, Words
 from curate.sampling.hashing import hash_strings, hash_words, stream
-from curate.sampling.sphere import EqualAreaTable, row_of
+from curate.sampling.sphere import EqualAreaTable
 
-Small = npt.NDArray[np.int32]
-_SIDE = 128  # cells along a square within which no two cells have the same spatial code
+SIDE = 128  # cells along a square within which no two cells have the same spatial code
 _BANDS = 130  # squares from pole to pole: cells of 1.203 km
 _SQUARES = 2 * _BANDS  # squares along the equator
-_MOST_COLUMNS = _SQUARES * _SIDE
-_BAND_TABLE = EqualAreaTable.of(_BANDS, _MOST_COLUMNS)  # one column count a band keeps squares square
+_BAND_TABLE = EqualAreaTable.of(_BANDS, _SQUARES * SIDE)  # one column count a band keeps squares square
+CELLS = EqualAreaTable(np.repeat(_BAND_TABLE.columns, SIDE))  # of 1.2 km
 _LEAF_BITS = 20  # of a sorting key; the rest are the upper bits of the priority
-_SHORT_RUN = 12  # rows that are compared one by one, in steps over all runs at once
+_AT_ONCE = 1_500_000  # rows put in order at a time
+_TIER_BITS = 6  # of a sorting key
+Whole = npt.NDArray[np.integer]
 _LOG_STEPS = 340  # −ln of 16 bits stays below 2^12 steps, times 16 sixteenths below 2^16
 
 
-def _reversed_morton() -> Words:
+def _reversed_morton() -> npt.NDArray[np.uint16]:
     """14-bit code of each (row, column) of a square: lowest bits of the coordinates first.
 
     Cells with neighbouring codes are far apart, so the first so many cells of any square are spread evenly
     (reverse hierarchical order: Stevens and Olsen, JASA 99, 2004).
     """
-    row, column = np.divmod(np.arange(_SIDE * _SIDE, dtype=np.uint64), np.uint64(_SIDE))
-    code = np.zeros(_SIDE * _SIDE, np.uint64)
+    row, column = np.mgrid[:SIDE, :SIDE]
+    code = np.zeros((SIDE, SIDE), np.uint16)
     for bit in range(7):
-        both = ((row >> np.uint64(bit)) & np.uint64(1)) << np.uint64(1) | (
-            column >> np.uint64(bit)
-        ) & np.uint64(1)
-        code |= both << np.uint64(12 - 2 * bit)
+        code |= (((row >> bit & 1) << 1 | column >> bit & 1) << 12 - 2 * bit).astype(np.uint16)
     return code
 
 
-_MORTON = _reversed_morton()
-_MINUS_LOG = np.array(
-    [math.floor(-math.log((h + 0.5) / 65536) * _LOG_STEPS) for h in range(65536)], np.uint64
-)
+MORTON = _reversed_morton()
+MINUS_LOG = np.array([math.floor(-math.log((h + 0.5) / 65536) * _LOG_STEPS) for h in range(65536)], np.uint64)
 
 
 def cells(lon: Floats, lat: Floats) -> Ints:
     """Number of the 1.2 km cell that holds each place (degrees)."""
-    row = row_of(lat, _BANDS * _SIDE)
-    return row * _MOST_COLUMNS + _BAND_TABLE.column(row // _SIDE, lon)
+    return CELLS.cell(lon, lat)
 
 
 def spatial_code(cell: npt.NDArray[np.integer], seed: int) -> Words:
     """14 bits of each cell: its reversed Morton code within its square, shifted by the square's hash."""
-    row, column = np.divmod(cell, _MOST_COLUMNS)
-    square = row // _SIDE * _SQUARES + column // _SIDE
-    code: Words = _MORTON[row % _SIDE * _SIDE + column % _SIDE] ^ _shifts(seed)[square]
-    return code
+    row = np.searchsorted(CELLS.first, cell, side="right") - 1
+    column = cell - CELLS.first[row]
+    code = MORTON[row % SIDE, column % SIDE] ^ shifts(seed)[row // SIDE, column // SIDE]
+    return code.astype(np.uint64)
 
 
 @lru_cache(maxsize=4)
-def _shifts(seed: int) -> Words:
-    """14 bits of every square of the globe, row after row."""
+def shifts(seed: int) -> npt.NDArray[np.uint16]:
+    """14 bits of every square of the globe, (bands, squares along the equator)."""
     row, column = np.divmod(np.arange(_BANDS * _SQUARES), _SQUARES)
-    shifts: Words = hash_words(row, column, seed=stream(seed, "square")) >> np.uint64(50)
-    return shifts
+    every = hash_words(row, column, seed=stream(seed, "square")) >> np.uint64(50)
+    return every.astype(np.uint16).reshape(_BANDS, _SQUARES)
 
 
 def season_shares(seasons: Sequence[str], rows: Ints) -> dict[str, int]:
@@ -86,17 +82,17 @@ def season_shares(seasons: Sequence[str], rows: Ints) -> dict[str, int]:
 
 
 def season_code(
-    place: Words, season: Ints, labels: Sequence[str], shares: Mapping[str, int], seed: int
+    place: npt.NDArray[np.uint32], season: Ints, labels: Sequence[str], shares: Mapping[str, int], seed: int
 ) -> Words:
     """16 bits of each (place, season): −ln u / w with w = 1 / the season's share, so rare seasons come first.
 
-    *place* is each row's place, hashed; *season* an index into *labels*. Among the dates of one place, season s is
+    *place* is each row's `place_key`; *season* an index into *labels*. Among the dates of one place, season s is
     first with a probability that goes with w (exponential race; Efraimidis and Spirakis, 2006).
     """
     names = hash_strings(pa.array(labels, pa.string()), seed)
     uniform = hash_words(place, names[season], seed=stream(seed, "season")) >> np.uint64(48)
     share = np.array([shares.get(label, 1) for label in labels], np.uint64)
-    code: Words = _MINUS_LOG[uniform] * share[season]
+    code: Words = MINUS_LOG[uniform] * share[season]
     return code
 
 
@@ -106,9 +102,7 @@ def priority(spatial: Words, season: Words, chip: Words) -> Words:
     return word
 
 
-def order(
-    leaf: npt.NDArray[np.integer], cell: npt.NDArray[np.integer], place: Words, first: Words, tie: Words
-) -> tuple[Ints, Mask]:
+def order(leaf: Whole, cell: Whole, place: Whole, first: Words, tie: Words) -> tuple[Ints, Mask]:
     """Rows in order, and which of them, in that order, are the first of their place and cell in their leaf.
 
     The order is by leaf, then date tier, then cell tier, then priority *first*, then *tie*.
@@ -120,17 +114,23 @@ def order(
     rows beyond some priority, as a streaming draw does, changes no tier of those that stay.
     A place lies in one cell, a cell has one spatial code: what is counted lies together when sorted.
     """
+    if (
+        len(leaf) > _AT_ONCE
+        and (middle := int(np.partition(leaf, len(leaf) // 2)[len(leaf) // 2])) > leaf.min()
+    ):
+        rows, ones = [], []
+        for at in (np.flatnonzero(leaf < middle), np.flatnonzero(leaf >= middle)):  # bounds memory
+            found, foremost = order(leaf[at], cell[at], place[at], first[at], tie[at])
+            rows.append(at[found])
+            ones.append(foremost)
+        return np.concatenate(rows), np.concatenate(ones)
     ascending, code = _ascending(leaf, first, tie)
-    begins = np.diff(code, prepend=~code[:1]) != 0
-    run = np.cumsum(begins, dtype=np.int32) - np.int32(1)
-    into = np.arange(len(run), dtype=np.int32)  # rows of the same leaf and code before each row
-    into -= np.flatnonzero(begins).astype(np.int32)[run]
-    date_tier = _before(run, into, place[ascending], np.zeros(len(run), np.int32))
-    cell_tier = _before(run, into, cell[ascending].astype(np.uint64), date_tier)
+    cell, leaf = cell[ascending].astype(np.uint64), leaf[ascending]
+    at = place[ascending].astype(np.uint64) | cell << np.uint64(32)
+    date_tier = kernels.count_before(code, at, np.zeros(len(code), np.int32))
+    cell_tier = kernels.count_before(code, cell, date_tier)
     foremost = (date_tier == 0) & (cell_tier == 0)
-    leaf = leaf[ascending]
-    late = np.flatnonzero(~foremost)
-    late = late[np.lexsort((late, cell_tier[late], date_tier[late], leaf[late]))]
+    late = _by_tier(leaf, date_tier, cell_tier, np.flatnonzero(~foremost))
     early = np.flatnonzero(foremost)
     number = np.bincount(leaf, minlength=1)
     ahead = np.bincount(leaf[early], minlength=len(number))
@@ -143,6 +143,19 @@ def order(
     first_ones = np.empty(len(leaf), np.bool_)
     first_ones[to] = foremost
     return result, first_ones
+
+
+def _by_tier(leaf: Whole, date_tier: Small, cell_tier: Small, late: Ints) -> Ints:
+    """Rows *late* by leaf, date tier, cell tier and position."""
+    top = 1 << _TIER_BITS
+    few = len(leaf) < 1 << 32 and max(date_tier.max(initial=0), cell_tier.max(initial=0)) < top
+    if not few or int(leaf.max(initial=0)) >> _LEAF_BITS:
+        return late[np.lexsort((late, cell_tier[late], date_tier[late], leaf[late]))]
+    key = leaf[late].astype(np.uint64)
+    for tier in (date_tier, cell_tier):
+        key = key << np.uint64(_TIER_BITS) | tier[late].astype(np.uint64)
+    key = np.sort(key << np.uint64(32) | late.astype(np.uint64))
+    return (key & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
 
 def _ascending(leaf: npt.NDArray[np.integer], first: Words, tie: Words) -> tuple[Ints, Words]:
@@ -160,27 +173,3 @@ def _ascending(leaf: npt.NDArray[np.integer], first: Words, tie: Words) -> tuple
         tied = rows[among]
         rows[among] = tied[np.lexsort((tie[tied], first[tied], leaf[tied]))]
     return rows, key >> np.uint64(50 - _LEAF_BITS)
-
-
-def _before(run: Small, into: Small, group: Words, tier: Small) -> Small:
-    """How many rows of its run, group and tier come before each row."""
-    number = np.zeros(len(run), np.int32)
-    at = np.flatnonzero(into)
-    for lag in range(1, _SHORT_RUN):
-        number[at] += (group[at] == group[at - lag]) & (tier[at] == tier[at - lag])
-        at = at[into[at] > lag]
-        if not len(at):
-            return number
-    longer = np.isin(run, run[at])
-    rank = _rank_within(hash_words(run[longer], group[longer], tier[longer], seed=0))
-    number[longer] = rank.astype(np.int32)
-    return number
-
-
-def _rank_within(group: Words) -> Ints:
-    """How many rows of the same *group* come before each row."""
-    together = np.argsort(group, kind="stable")
-    begins = np.flatnonzero(np.diff(group[together], prepend=~group[together[:1]]))
-    rank = np.empty(len(group), np.int64)
-    rank[together] = running(np.diff(begins, append=len(group)))
-    return rank

@@ -6,7 +6,6 @@ They look at subsets, chosen by the hash of chip ids, so that they too depend on
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from curate.sampling.arrays import Floats, Ints, Words
 from curate.sampling.diversity import vendi
@@ -64,6 +63,8 @@ def distance_to_sample(points: Descriptors, drawn: Ints, identity: Words, probes
     Args:
         identity: hashes of the drawn rows' chip ids.
     """
+    from scipy.spatial import cKDTree
+
     if not len(drawn):
         return float("nan")
     against = points.points(drawn[some(identity, MOST_DRAWN, "reach")])

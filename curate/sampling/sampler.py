@@ -8,6 +8,7 @@ of a sort of the whole pool, while memory goes with the budget and the number of
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,8 @@ from curate.running import running
 from curate.sampling import counting
 from curate.sampling.allocation import Seats, lead, seat
 from curate.sampling.arrays import Floats, Ints, Mask, distinct, numbers
-from curate.sampling.candidates import ALL, Candidates, Wanted, candidates
+from curate.sampling.buffer import Rows, buffer
+from curate.sampling.candidates import ALL, Candidates, Leaves, Wanted, candidates, drawable
 from curate.sampling.counting import Counted
 from curate.sampling.distance import Queue, spread
 from curate.sampling.draw import Draw
@@ -30,18 +32,21 @@ from curate.sampling.forest import Strata, strata_of
 from curate.sampling.keeping import Kept, locate
 from curate.sampling.levels import scheme_of
 from curate.sampling.priority import order, season_shares
+from curate.sampling.sorts import Sorts
 from curate.sampling.source import Pool, Run, threads
-from curate.sampling.splits import Blocks, assign_blocks, blocks_are_wide, too_near
+from curate.sampling.sphere import EqualAreaTable
+from curate.sampling.splits import Blocks, assign_blocks
 from curate.sampling.unique import refuse_duplicates
 from curate.sphere import chord, unit_vectors
 
 if TYPE_CHECKING:
     from curate.recipe import Sampling
 
-_SURELY = 5.0  # standard deviations by which more candidates are collected than seats
+Tiny = npt.NDArray[np.int8]
+_SURELY = 4.0  # standard deviations by which more candidates are collected than seats
 _COMPLETE = 0.6  # a stratum of which so large a share is collected is collected whole
 _SPATIAL = np.uint64(((1 << 14) - 1) << 50)  # the part of a priority that the dates of a place share
-_TOGETHER = 32  # groups of rows whose kinds are put together at a time
+_PLACES = 8.0  # places by which a leaf's dates are drawn towards the mean
 _MORE = 4  # times as many, where candidates did not suffice
 
 
@@ -69,42 +74,40 @@ class Sampler:
             )
         self.pool, self.sampling = pool, sampling
         self._run = run or threads()
-        scheme = scheme_of(pool, sampling, self._run)
+        self._scheme = scheme_of(pool, sampling, self._run)
         folder = None if pool.in_memory else folder
-        tasks = [counting.Task(group, scheme, folder) for group in pool.groups]
-        self._counted: list[Counted] = self._run(counting.count, tasks)
+        tasks = [counting.Task(group, self._scheme, folder) for group in pool.groups]
+        counted: list[Counted] = self._run(counting.count, tasks)
         if folder is not None:
-            counting.forget(folder, self._counted)
-        refuse_duplicates(pool, self._counted, folder)
-        self._kinds = [len(counted.kinds) for counted in self._counted]
-        self.described = sum(int(counted.count.sum()) for counted in self._counted)
+            counting.forget(folder, counted)
+        refuse_duplicates(pool, counted, self._run, folder)
+        self.described = sum(int(part.count.sum()) for part in counted)
         if not self.described:
             raise InputError(
                 f"None of the pool's {pool.rows:,} chips can be drawn",
                 "each lacks a climate or a land cover, or what else the levels need",
                 "Check that the maps cover the region, and describe it again: curate describe",
             )
-        climates = sorted({label for counted in self._counted for label in counted.climates})
-        self._blocks = self._assign(climates)
-        self._out, buffered, by_season = self._buffer()
-        self.buffered = sum(int(lost.sum()) for lost in buffered)
-        seasons = sorted(by_season)
-        self._shares = season_shares(seasons, np.array([by_season[name] for name in seasons], np.int64))
-        kinds, rows, where = self._without_blocks(climates, buffered)
-        self.strata: Strata = strata_of(
-            np.concatenate(kinds), np.concatenate(rows), climates, scheme, sampling
-        )
-        leaves = np.split(self.strata.leaf.astype(np.int32), np.cumsum([len(part) for part in kinds])[:-1])
-        self._leaf = [  # of each kind of row, group by group; the last one is that of rows not described
-            np.append(leaf[index], np.int32(-1))
-            for leaf, indices in zip(leaves, where, strict=True)
-            for index in indices
+        sorts = Sorts.of(counted)
+        self._blocks = _assign(counted, sorts, sampling)
+        out = buffer(pool.groups, counted, self._scheme, sampling.splits, self._blocks, self._run, folder)
+        self.buffered = len(out.row)
+        self._shares = _shares(counted, out)
+        table = self._blocks.everywhere(EqualAreaTable.of_side(self._scheme.block_deg))
+        rows = _left(counted, sorts, table, out)
+        split = np.repeat(np.arange(len(SPLITS)), len(sorts.word))
+        kinds = np.column_stack([split, np.tile(sorts.codes, (len(SPLITS), 1))])
+        self.strata: Strata = strata_of(kinds, rows.ravel(), list(sorts.climates), self._scheme, sampling)
+        leaf = self.strata.leaf.astype(np.int32).reshape(rows.shape)
+        parts = np.split(out.row, np.searchsorted(out.group, np.arange(1, len(counted))))
+        self._leaves = [
+            Leaves(part.word, leaf[:, index], table, lost)
+            for part, index, lost in zip(counted, sorts.index, parts, strict=True)
         ]
-        self._counted = [counted.without_kinds() for counted in self._counted]
+        self._dates = _dates(counted, sorts, leaf, len(self.strata.tree.leaf_size))
         self._held = Candidates.none()
         self._forced = False  # whether rows are held whatever their priority
         self._high = np.zeros(len(self.strata.tree.leaf_size), np.int64)  # bounds up to which rows are held
-        self._dates = self.described / max(1, sum(counted.places for counted in self._counted))
 
     def draw(self, budget: int, refused: Ints | None = None) -> Draw:
         """Draw *budget* rows, or all that there are; *refused*, indices into the pool, are not drawn.
@@ -114,10 +117,7 @@ class Sampler:
         Raises:
             InputError: the budget is below 1, or what is kept cannot be read.
         """
-        if budget < 1:
-            raise InputError(
-                f"A budget of {budget} draws nothing", do="Write for example --budget 250k, 1M or 25%"
-            )
+        _refuse_nothing(budget)
         tree = self.strata.tree
         leaves = len(tree.leaf_size)
         refused = np.empty(0, np.int64) if refused is None else np.unique(refused)
@@ -131,15 +131,47 @@ class Sampler:
             floor = np.minimum(capacity, self.sampling.floor)
             seats = lead(seats, self._leaves_of(holds), floor, tree.path, len(seats.leaf))
         rows = self._fill(seats, holds, refused, lost)
+        return self._draw_of(
+            rows, seats, lost, refused, self._summary(budget, seats, capacity, kept, len(holds))
+        )
+
+    def draw_by(self, choose: Callable[[int, Ints], Ints], budget: int, refused: Ints) -> Draw:
+        """The draw of the rows that *choose* gives, with the strata, splits and weights of this pool.
+
+        Args:
+            choose: (number, among) → so many of the rows *among*, in order; the first of them are those of a
+                smaller number, so that a refused row's seat goes to the next one.
+
+        Raises:
+            InputError: the budget is below 1.
+        """
+        _refuse_nothing(budget)
+        among = self._available(np.empty(0, np.int64))
+        refused = np.unique(refused)
+        rows = choose(min(budget + len(refused), len(among)), among)
+        rows = rows[~np.isin(rows, refused)][:budget]
+        self._also(np.concatenate([refused, rows]))
+        tree = self.strata.tree
+        leaves = len(tree.leaf_size)
+        lost = np.bincount(self._leaves_of(self._drawable(refused)), minlength=leaves).astype(np.int64)
+        leaf = self._leaves_of(rows)
+        seats = Seats(leaf, np.empty(0, np.int64), np.bincount(leaf, minlength=leaves).astype(np.int64))
+        nothing = Kept(np.empty(0, np.int64), 0, 0)
+        summary = self._summary(budget, seats, tree.leaf_size - lost, nothing, 0)
+        return self._draw_of(rows, seats, lost, refused, summary)
+
+    def _draw_of(self, rows: Ints, seats: Seats, lost: Ints, refused: Ints, summary: dict[str, Any]) -> Draw:
+        tree = self.strata.tree
         weight = (tree.leaf_size / np.maximum(seats.quota + lost, 1))[seats.leaf]
-        split = tree.codes[:, 0]
+        # so many rows of equal weight would estimate the pool as well (Kish, Survey Sampling, 1965)
+        summary["effective_size"] = float(weight.sum() ** 2 / (weight**2).sum()) if len(rows) else 0.0
         return Draw(
             rows=rows,
             labels=self._labels,
             label=seats.leaf,
-            split=np.array(SPLITS)[split[seats.leaf]],
+            split=np.array(SPLITS)[tree.codes[:, 0][seats.leaf]],
             weight=weight,
-            summary=self._summary(budget, seats, capacity, weight, kept, len(holds)),
+            summary=summary,
             find_available=lambda: self._available(refused),
         )
 
@@ -149,73 +181,7 @@ class Sampler:
 
     @cached_property
     def _kept(self) -> Kept:
-        return locate(self.sampling.keep, self.pool, self._counted, self.sampling.seed, self._run)
-
-    def _assign(self, climates: list[str]) -> Blocks:
-        letters = sorted({label[:1] for label in climates})
-        main = np.array([letters.index(label[:1]) for label in climates], np.int64)
-        pairs, rows = [], []
-        for counted in self._counted:
-            kinds = _recoded(counted, climates)
-            index, found = distinct([kinds[:, counting.BLOCK], main[kinds[:, counting.CLIMATE]]])
-            pairs.append(found)
-            rows.append(np.bincount(index, counted.count, minlength=len(found)))
-        block, letter = np.concatenate(pairs).T
-        arounds = [counted.around for counted in self._counted]
-        splits = self.sampling.splits
-        return assign_blocks(block, letter, np.concatenate(rows), arounds, splits, self.sampling.seed)
-
-    def _without_blocks(
-        self, climates: list[str], buffered: list[Ints]
-    ) -> tuple[list[Ints], list[Ints], list[list[npt.NDArray[np.int32]]]]:
-        """Kinds of rows with their split in place of their block, some groups at a time: far fewer.
-
-        Returns:
-            Of some groups at a time, kinds, how many rows outside the buffer each has, and which of them each kind
-            of each group became.
-        """
-        kinds, rows, where = [], [], []
-        for begin in range(0, len(self._counted), _TOGETHER):
-            some = self._counted[begin : begin + _TOGETHER]
-            old = np.concatenate([_recoded(counted, climates) for counted in some])
-            old[:, counting.BLOCK] = self._blocks.of(old[:, counting.BLOCK])
-            number = np.concatenate([counted.count for counted in some])
-            left = number - np.concatenate(buffered[begin : begin + _TOGETHER])
-            index, found = distinct(list(old.T))
-            kinds.append(found)
-            rows.append(np.bincount(index, left, minlength=len(found)).astype(np.int64))
-            ends = np.cumsum([len(counted.kinds) for counted in some])
-            where.append(np.split(index.astype(np.int32), ends[:-1]))
-        return kinds, rows, where
-
-    def _buffer(self) -> tuple[list[Ints], list[Ints], dict[str, int]]:
-        """Rows too near to another split, group by group; how many of each kind; and rows left of each season."""
-        by_season: dict[str, int] = {}
-        for counted in self._counted:
-            for name, number in zip(counted.seasons, counted.by_season.tolist(), strict=True):
-                by_season[name] = by_season.get(name, 0) + number
-        splits = self.sampling.splits
-        everywhere = not blocks_are_wide(splits)
-        if splits.buffer_km == 0 or len(np.unique(self._blocks.split)) < 2:
-            near = [_NOTHING_NEAR for _ in self._counted]
-        else:
-            near = self._run(_borders, [(counted, self._blocks, everywhere) for counted in self._counted])
-        lon, lat, split = (np.concatenate([part[k] for part in near]) for k in (1, 2, 3))
-        index, place = distinct([lon.view(np.int64), lat.view(np.int64)])
-        at = np.zeros(len(place), np.int64)
-        at[index] = np.arange(len(index))
-        out = too_near(lon[at], lat[at], split[at], splits.buffer_km)[index]
-        parts = np.split(out, np.cumsum([len(part[0]) for part in near])[:-1])
-        rows = [part[0][drop] for part, drop in zip(near, parts, strict=True)]
-        kinds = [np.zeros(number, np.int64) for number in self._kinds]
-        for i, (row, counted) in enumerate(zip(rows, self._counted, strict=True)):
-            if len(row):
-                kept = counted.rows()
-                kinds[i] = np.bincount(kept.kind[row], minlength=self._kinds[i]).astype(np.int64)
-                lost = np.bincount(kept.season[row], minlength=len(counted.seasons)).tolist()
-                for name, number in zip(counted.seasons, lost, strict=True):
-                    by_season[name] -= number
-        return rows, kinds, {name: number for name, number in by_season.items() if number}
+        return locate(self.sampling.keep, self.pool, self._run)
 
     def _also(self, rows: Ints) -> None:
         """Hold *rows*, whatever their priority, as far as they can be drawn."""
@@ -236,24 +202,13 @@ class Sampler:
             self._high = high
 
     def _collect(self, low: Ints, high: Ints, also: Ints) -> None:
-        low, high = np.append(low, 0), np.append(high, 0)  # the last one is that of leaf −1
         extra: dict[int, Ints] = {group: inside for group, _, inside in self.pool.locate(also)}
         none = np.empty(0, np.int64)
-        groups = zip(self._counted, self.pool.groups, self._leaf, self._out, strict=True)
+        shown = high > low
         tasks = [
-            Wanted(
-                counted,
-                group.first,
-                leaf,
-                out,
-                low,
-                high,
-                self._shares,
-                self.sampling.seed,
-                extra.get(i, none),
-            )
-            for i, (counted, group, leaf, out) in enumerate(groups)
-            if i in extra or np.any(high[leaf] > low[leaf])
+            Wanted(group, self._scheme, leaves, low, high, self._shares, extra.get(i, none))
+            for i, (group, leaves) in enumerate(zip(self.pool.groups, self._leaves, strict=True))
+            if i in extra or np.any(shown[leaves.leaf[leaves.leaf >= 0]])
         ]
         found = Candidates.stack(self._held, *self._run(candidates, tasks))
         if len(also) or self._forced:  # rows held whatever their priority come again with their equals
@@ -342,18 +297,14 @@ class Sampler:
         return unit_vectors(lon, lat)
 
     def _available(self, refused: Ints) -> Ints:
-        parts = []
-        groups = zip(self._counted, self.pool.groups, self._leaf, self._out, strict=True)
-        for counted, group, leaf, out in groups:
-            drawable = leaf[counted.rows().kind] >= 0
-            drawable[out] = False
-            parts.append(np.flatnonzero(drawable) + group.first)
-        every = np.concatenate(parts)
+        tasks = [
+            (group, self._scheme, leaves)
+            for group, leaves in zip(self.pool.groups, self._leaves, strict=True)
+        ]
+        every = np.concatenate(self._run(drawable, tasks))
         return every[~np.isin(every, refused)]
 
-    def _summary(
-        self, budget: int, seats: Seats, capacity: Ints, weight: Floats, kept: Kept, holds: int
-    ) -> dict[str, Any]:
+    def _summary(self, budget: int, seats: Seats, capacity: Ints, kept: Kept, holds: int) -> dict[str, Any]:
         """Counts of the draw; in = undescribed + buffer + refused + available.
 
         Where nothing was refused, Σ weight + unrepresented = available.
@@ -387,8 +338,6 @@ class Sampler:
             "strata_merged": self.strata.merged,  # below min_stratum, before they were put together
             # candidates of strata without a seat: no weight covers them
             "unrepresented": int(capacity[quota == 0].sum()),
-            # so many rows of equal weight would estimate the pool as well (Kish, Survey Sampling, 1965)
-            "effective_size": float(weight.sum() ** 2 / (weight**2).sum()) if taken else 0.0,
             "message": message if budget > available else None,
         }
         if self.sampling.keep:
@@ -423,27 +372,62 @@ class _Ranking:
         return _Ranking(rows, counts, np.where(leaves, enough, self.enough))
 
 
-_NOTHING_NEAR = (np.empty(0, np.int64), np.empty(0), np.empty(0), np.empty(0, np.int8))
+def _refuse_nothing(budget: int) -> None:
+    if budget < 1:
+        raise InputError(
+            f"A budget of {budget} draws nothing", do="Write for example --budget 250k, 1M or 25%"
+        )
 
 
-def _borders(task: tuple[Counted, Blocks, bool]) -> tuple[Ints, Floats, Floats, npt.NDArray[np.int8]]:
-    """Rows of one group that may lie within the buffer of another split: position, place (degrees), split."""
-    counted, blocks, everywhere = task
-    mixed = blocks.borders(counted.around) | everywhere
-    if not mixed.any():
-        return _NOTHING_NEAR
-    near = counted.edges()
-    inner = mixed[near.around]
-    split = blocks.of(counted.around.blocks[:, 0])[near.around[inner]]
-    return near.row[inner].astype(np.int64), near.lon[inner], near.lat[inner], split
+def _assign(counted: Sequence[Counted], sorts: Sorts, sampling: Sampling) -> Blocks:
+    letters = sorted({label[:1] for label in sorts.climates})
+    main = np.array([letters.index(label[:1]) for label in sorts.climates], np.int64)[sorts.codes[:, 0]]
+    blocks, rows = [], []
+    for part, index in zip(counted, sorts.index, strict=True):
+        found, which = np.unique(part.block * len(letters) + main[index][part.sort], return_inverse=True)
+        blocks.append(found)
+        rows.append(np.bincount(which, part.count))
+    block, letter = np.divmod(np.concatenate(blocks), len(letters))
+    arounds = [part.around for part in counted]
+    return assign_blocks(block, letter, np.concatenate(rows), arounds, sampling.splits, sampling.seed)
 
 
-def _recoded(counted: Counted, climates: list[str]) -> Ints:
-    """The kinds of one group, their climates as indices into those of the whole pool."""
-    kinds = counted.kinds.astype(np.int64)
-    code = np.array([climates.index(label) for label in counted.climates], np.int64)
-    kinds[:, counting.CLIMATE] = code[kinds[:, counting.CLIMATE]]
-    return kinds
+def _left(counted: Sequence[Counted], sorts: Sorts, split: Tiny, out: Rows) -> Ints:
+    """(splits, sorts) Rows of each sort in each split, without the buffer between splits."""
+    shape = len(SPLITS), len(sorts.word)
+    left = np.zeros(shape[0] * shape[1], np.int64)
+    for part, index in zip(counted, sorts.index, strict=True):
+        kind = split[part.block].astype(np.int64) * shape[1] + index[part.sort]
+        left += np.bincount(kind, part.count, minlength=len(left)).astype(np.int64)
+    lost = out.split.astype(np.int64) * shape[1] + np.searchsorted(sorts.word, out.word)
+    left -= np.bincount(lost, minlength=len(left))
+    return left.reshape(shape)
+
+
+def _shares(counted: Sequence[Counted], out: Rows) -> dict[str, int]:
+    """Shares of the seasons among the rows outside the buffer."""
+    rows: dict[str, int] = {}
+    ends = np.searchsorted(out.group, np.arange(len(counted) + 1))
+    for part, begin, end in zip(counted, ends[:-1], ends[1:], strict=True):
+        lost = np.bincount(out.season[begin:end], minlength=len(part.seasons))
+        for name, number in zip(part.seasons, (part.by_season - lost).tolist(), strict=True):
+            rows[name] = rows.get(name, 0) + number
+    seasons = sorted(name for name, number in rows.items() if number)
+    return season_shares(seasons, np.array([rows[name] for name in seasons], np.int64))
+
+
+def _dates(counted: Sequence[Counted], sorts: Sorts, leaf: npt.NDArray[np.int32], leaves: int) -> Floats:
+    """(leaves,) At most about so many rows a place, from places chosen by hash; all that is known where few are."""
+    rows, places = np.zeros(len(sorts.word)), np.zeros(len(sorts.word))
+    for part, index in zip(counted, sorts.index, strict=True):
+        rows[index] += part.some
+        places[index] += part.places
+    mean = rows.sum() / max(places.sum(), 1.0)
+    within = leaf >= 0
+    sort = np.broadcast_to(np.arange(len(sorts.word)), leaf.shape)[within]
+    some = np.bincount(leaf[within], rows[sort], minlength=leaves) + _PLACES * mean
+    found = np.bincount(leaf[within], places[sort], minlength=leaves) + _PLACES
+    return np.asarray(some / found * (1 + 1 / np.sqrt(found)), np.float64)
 
 
 def _positions(ascending: Ints, values: Ints) -> Ints:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.catalog.errors import InputError
+from curate.catalog.schema import METADATA_KEY
+from curate.sampling import keys
 from curate.sampling.arrays import Ints
 
 Item = TypeVar("Item")
@@ -42,7 +45,8 @@ class Group:
     first: int  # index in the pool of its first row
     rows: int
     pieces: tuple[Piece, ...] = ()
-    table: pa.Table | None = None  # the rows themselves, where the pool lies in memory
+    table: pa.Table | None = None  # the rows themselves with their keys, where the pool lies in memory
+    schema: pa.Schema = field(default_factory=lambda: pa.schema([]))  # of the files
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows' *columns* (None: all).
@@ -54,6 +58,14 @@ class Group:
             return self.table if columns is None else self.table.select(list(columns))
         return pa.concat_tables(_read(piece, columns) for piece in self.pieces)
 
+    def read_keyed(self, columns: Sequence[str]) -> pa.Table:
+        """The rows' *columns*, keys (`curate.sampling.keys`) among them, whether or not the pool has these."""
+        if self.table is not None:
+            return self.table.select(list(columns))
+        names = keys.sources(columns, self.schema)
+        table = self.read(names)
+        return table if names == list(columns) else keys.keyed(table, columns).select(list(columns))
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -61,6 +73,7 @@ class Pool:
 
     groups: tuple[Group, ...]
     schema: pa.Schema
+    presence: float | None = None  # share from which a class is in the column lc_present
 
     @property
     def rows(self) -> int:
@@ -85,7 +98,12 @@ class Pool:
     def of_table(cls, table: pa.Table, group_rows: int = GROUP_ROWS) -> Pool:
         """The rows of *table*."""
         firsts = range(0, table.num_rows, group_rows)
-        slices = [(first, table.slice(first, group_rows)) for first in firsts]
+        whole = (
+            keys.keyed(table)
+            if {*keys.sources(keys.SOURCES, table.schema)} <= {*table.column_names}
+            else table
+        )
+        slices = [(first, whole.slice(first, group_rows)) for first in firsts]
         return cls(tuple(Group(first, part.num_rows, table=part) for first, part in slices), table.schema)
 
     @classmethod
@@ -99,8 +117,10 @@ class Pool:
         pieces: list[Piece] = []
         first = rows = 0
         schema = None
+        presences: set[float | None] = set()
         for path in paths:
             footer, identity = _footer(path)
+            presences.add(json.loads((footer.metadata or {}).get(METADATA_KEY, b"{}")).get("presence"))
             found = footer.schema.to_arrow_schema().remove_metadata()
             schema = found if schema is None else schema
             if set(found.names) != set(schema.names):
@@ -113,13 +133,16 @@ class Pool:
                 begun.append(i)
                 rows += footer.row_group(i).num_rows
                 if rows >= group_rows:
-                    groups.append(Group(first, rows, (*pieces, Piece(path, tuple(begun), identity))))
+                    groups.append(
+                        Group(first, rows, (*pieces, Piece(path, tuple(begun), identity)), schema=schema)
+                    )
                     first, rows, pieces, begun = first + rows, 0, [], []
             if begun:
                 pieces.append(Piece(path, tuple(begun), identity))
         if rows:
-            groups.append(Group(first, rows, tuple(pieces)))
-        return cls(tuple(groups), pa.schema([]) if schema is None else schema)
+            groups.append(Group(first, rows, tuple(pieces), schema=schema))
+        presence = presences.pop() if len(presences) == 1 else None
+        return cls(tuple(groups), pa.schema([]) if schema is None else schema, presence)
 
     def locate(self, rows: Ints) -> list[tuple[int, Ints, Ints]]:
         """The groups that hold *rows*: group, positions in *rows*, and rows counted from the group's first."""
@@ -132,7 +155,7 @@ class Pool:
     def take(self, rows: Ints, columns: Sequence[str] | None = None) -> pa.Table:
         """*rows* in the order asked for."""
         found = self.locate(rows)
-        parts = [self.groups[group].read(columns).take(pa.array(inside)) for group, _, inside in found]
+        parts = threads()(_taken, [(self.groups[group], inside, columns) for group, _, inside in found])
         names = self.schema.names if columns is None else list(columns)
         if not parts:
             return pa.schema([self.schema.field(name) for name in names]).empty_table()
@@ -140,6 +163,11 @@ class Pool:
         back = np.empty(len(rows), np.int64)
         back[np.concatenate([at for _, at, _ in found])] = np.arange(len(rows))
         return table.take(pa.array(back))
+
+
+def _taken(task: tuple[Group, Ints, Sequence[str] | None]) -> pa.Table:
+    group, inside, columns = task
+    return group.read(columns).take(pa.array(inside))
 
 
 def threads(workers: int | None = None) -> Run:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from scipy.spatial import cKDTree
 
 from curate.sampling.arrays import Floats, numbers
 from curate.sampling.diversity import effective_number
@@ -51,6 +50,8 @@ def spacing(chosen: pa.Table, reach_km: float) -> Spacing:
 
 def _nearest_other(points: Floats) -> Floats:
     """Chord from each point to the nearest other; of two neighbours asked for, the first is the point itself."""
+    from scipy.spatial import cKDTree
+
     tree = cKDTree(points, balanced_tree=False, compact_nodes=False)
     order = np.lexsort(points.T)  # neighbours in turn: the tree's pages stay in the cache
     distance = np.empty(len(points), np.float64)

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from curate.sampling.arrays import Floats, Ints
+from curate.sampling import kernels
+from curate.sampling.arrays import Floats, Ints, Small, Words
+
+TURN = 1 << 32  # steps of a spot from pole to pole, and around
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EqualAreaTable:
     """Cells of one area; rows from south to north, columns from 180° W eastwards."""
 
@@ -33,19 +37,33 @@ class EqualAreaTable:
         rows = max(1, round(180 / side_deg))
         return cls.of(rows, 2 * rows)
 
-    def column(self, row: Ints, lon: Floats) -> Ints:
-        """Column of each longitude (degrees, any turn) in its *row*."""
-        width = self.columns[row]
-        turn = np.mod(lon + 180.0, 360.0) / 360.0
-        return np.minimum(np.floor(turn * width).astype(np.int64), width - 1)
+    @cached_property
+    def first(self) -> Ints:
+        """(rows,) number of the first cell of each row, counted from the south pole."""
+        return np.cumsum(self.columns) - self.columns
 
     def cell(self, lon: Floats, lat: Floats) -> Ints:
         """Number of the cell that holds each place (degrees), counted from the south pole."""
-        row = row_of(lat, len(self.columns))
-        first = np.cumsum(self.columns) - self.columns
-        return first[row] + self.column(row, lon)
+        return self.at(spots(lon, lat)).astype(np.int64)
+
+    def at(self, spot: Words) -> Small:
+        """Number of the cell that holds each spot."""
+        return kernels.cells_at(spot, self.columns, self.first)
 
 
-def row_of(lat: Floats, rows: int) -> Ints:
-    """Row of each latitude (degrees) among *rows* of equal height, from the south."""
-    return np.clip(np.floor((lat + 90.0) * (rows / 180)).astype(np.int64), 0, rows - 1)
+def spots(lon: Floats, lat: Floats) -> Words:
+    """Places (degrees; longitude of any turn) as whole numbers: 32 bits of latitude, 32 of longitude.
+
+    Steps are 5 mm north, and at most 9 mm east. With whole numbers no machine's last digit decides
+    in which cell a place lies.
+    """
+    north = np.clip(np.floor((np.asarray(lat) + 90.0) * (TURN / 180)), 0, TURN - 1)
+    east = np.minimum(np.floor(np.mod(np.asarray(lon) + 180.0, 360.0) * (TURN / 360)), TURN - 1)
+    packed: Words = north.astype(np.uint64) << np.uint64(32) | east.astype(np.uint64)
+    return packed
+
+
+def degrees(spot: Words) -> tuple[Floats, Floats]:
+    """Longitude and latitude of each spot's middle."""
+    north, east = spot >> np.uint64(32), spot & np.uint64(0xFFFFFFFF)
+    return (east + 0.5) * (360 / TURN) - 180.0, (north + 0.5) * (180 / TURN) - 90.0

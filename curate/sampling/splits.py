@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from curate.catalog.schema import SPLITS
-from curate.sampling.arrays import Floats, Ints, Mask, compact
+from curate.sampling.arrays import Floats, Ints, Mask, Words, compact
 from curate.sampling.borders import ANY, WIDEST_KM, Around, edges
 from curate.sampling.hashing import hash_words, stream
-from curate.sampling.sphere import EqualAreaTable
+from curate.sampling.sphere import EqualAreaTable, degrees, spots
 from curate.sphere import EARTH_RADIUS_KM, chord, kilometres, unit_vectors
 
 if TYPE_CHECKING:
     from curate.recipe import Splits
 
 TRAIN, VAL, TEST = range(len(SPLITS))
+_SPOT_KM = 2e-5  # by which the distance of two spots may differ from that of their places
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,12 @@ class Blocks:
         """Split of each of *block*; −1 where a block has no row."""
         at = np.minimum(np.searchsorted(self.block, block), len(self.block) - 1)
         return np.where(self.block[at] == block, self.split[at], np.int8(-1))
+
+    def everywhere(self, table: EqualAreaTable) -> npt.NDArray[np.int8]:
+        """Split of every block of *table*; −1 where it has no row."""
+        split = np.full(int(table.columns.sum()), -1, np.int8)
+        split[self.block] = self.split
+        return split
 
     def counts(self) -> dict[str, int]:
         """Blocks of each split."""
@@ -63,15 +69,14 @@ class Assignment:
 
 def assign(lon: Floats, lat: Floats, main: Ints, splits: Splits, seed: int) -> Assignment:
     """Assign rows at *lon*, *lat* (degrees) with main climates *main* to train, val or test."""
-    table = EqualAreaTable.of_side(splits.block_deg)
-    block = table.cell(lon, lat)
-    around, near = edges(table, block, lon, lat, splits.buffer_km)
+    table, spot = EqualAreaTable.of_side(splits.block_deg), spots(lon, lat)
+    block = table.at(spot).astype(np.int64)
+    row, which, around = edges(table, spot, splits.buffer_km)
     blocks = assign_blocks(block, main, np.ones(len(block)), [around], splits, seed)
     buffer = np.zeros(len(block), np.bool_)
-    inner = blocks.borders(around)[near.around] if blocks_are_wide(splits) else slice(None)
+    row = row[blocks.borders(around)[which]] if blocks_are_wide(splits) else np.arange(len(block))
     split = blocks.of(block)
-    row = near.row[inner]
-    buffer[row] = too_near(near.lon[inner], near.lat[inner], split[row], splits.buffer_km)
+    buffer[row] = too_near(spot[row], split[row], splits.buffer_km)
     return Assignment(split, buffer, blocks.counts())
 
 
@@ -96,13 +101,17 @@ def assign_blocks(
     counts = np.bincount(index * kinds + main, weights=rows, minlength=len(found) * kinds)
     counts = counts.reshape(len(found), kinds)
     majority = np.argmax(counts, axis=1).astype(np.int64)  # the first of equals
-    near = np.zeros(len(found))
-    for around in arounds:
-        own, others = around.blocks[:, 0], around.blocks[:, 1:]
-        occupied = (others != own[:, None]) & np.isin(others, found)
-        np.add.at(near, np.searchsorted(found, own), np.where(occupied.any(axis=1), around.rows, 0))
+    own, others = np.split(np.concatenate([around.blocks for around in arounds]), [1], axis=1)
+    occupied = ((others != own) & (found[_at(found, others)] == others)).any(axis=1)
+    rows_near = np.concatenate([around.rows for around in arounds]) * occupied
+    near = np.bincount(_at(found, own[:, 0]), rows_near, minlength=len(found))
     contested = near / counts.sum(axis=1) > 0.5
     return Blocks(found, _assign_blocks(found, majority, contested, splits, seed))
+
+
+def _at(found: Ints, block: Ints) -> Ints:
+    """Where each of *block* stands among the ascending *found*, or would."""
+    return np.minimum(np.searchsorted(found, block), len(found) - 1)
 
 
 def _assign_blocks(
@@ -135,16 +144,17 @@ def _shares(blocks: int, val: float, test: float) -> tuple[int, int]:
     return wanted[0], wanted[1]
 
 
-def too_near(lon: Floats, lat: Floats, split: npt.NDArray[np.int8], buffer_km: float) -> Mask:
+def too_near(spot: Words, split: npt.NDArray[np.int8], buffer_km: float) -> Mask:
     """Rows to leave out so that splits lie *buffer_km* apart: evaluation near train, then val near test."""
-    points = unit_vectors(lon, lat)
+    points = unit_vectors(*degrees(spot))
+    reach = chord(buffer_km + _SPOT_KM)
     buffer = np.zeros(len(split), np.bool_)
     train, evaluation = np.flatnonzero(split == TRAIN), np.flatnonzero(split != TRAIN)
     if len(train) and len(evaluation):
-        buffer[evaluation] = _nearest(points[train], points[evaluation]) < chord(buffer_km)
+        buffer[evaluation] = _nearest(points[train], points[evaluation]) < reach
     val, test = (np.flatnonzero((split == which) & ~buffer) for which in (VAL, TEST))
     if len(val) and len(test):
-        buffer[val] = _nearest(points[test], points[val]) < chord(buffer_km)
+        buffer[val] = _nearest(points[test], points[val]) < reach
     return buffer
 
 
@@ -159,5 +169,7 @@ def least_km(lon: Floats, lat: Floats, split: npt.NDArray[np.str_]) -> float | N
 
 def _nearest(these: Floats, of: Floats) -> Floats:
     """Distance from each point *of* to the nearest of *these*."""
+    from scipy.spatial import cKDTree
+
     distance, _ = cKDTree(these, balanced_tree=False, compact_nodes=False).query(of)
     return np.asarray(distance, np.float64)

@@ -49,30 +49,46 @@ def climates(pool: pa.Table) -> tuple[Ints, tuple[str, ...]]:
     return encode(pc.coalesce(pool["koppen_symbol"].cast(pa.string()), pool["koppen"].cast(pa.string())))
 
 
-def presence_sets(pool: pa.Table, codes: tuple[int, ...], presence: float) -> Words:
+def presence_sets(pool: pa.Table, codes: tuple[int, ...], presence: float, known: bool = False) -> Words:
     """Classes with at least the share *presence* of each chip, bit i for codes[i].
 
     The dominant class always counts, so that no chip has an empty set.
 
+    Args:
+        known: whether the column ``lc_present`` says it for this *presence*.
+
     Raises:
         InputError: a dominant class has no column of fractions.
     """
-    dominant = numbers(pool["lc_dominant"], np.int64)
-    index = np.minimum(np.searchsorted(codes, dominant), len(codes) - 1)
-    if strange := set(np.unique(dominant).tolist()) - set(codes):
+    bit, dominant = dominant_bits(pool, codes)
+    if strange := set(np.unique(dominant[bit == 0]).tolist()):
         raise InputError(
             f"Land-cover class {min(strange)} is dominant in the pool but has no fractions",
             f"there is no column {landcover_column(min(strange))}",
             "Describe the pool again: curate describe",
         )
+    sets: Words = bit | (numbers(pool["lc_present"], np.uint64) if known else present(pool, codes, presence))
+    return sets
+
+
+def dominant_bits(pool: pa.Table, codes: tuple[int, ...]) -> tuple[Words, Ints]:
+    """The set of each row's dominant class alone, empty where it has no column; and the class."""
+    dominant = numbers(pool["lc_dominant"], np.int64)
+    low, high = min(*codes, int(dominant.min(initial=0)), 0), max(*codes, int(dominant.max(initial=0)))
+    bits = np.zeros(high - low + 1, np.uint64)
+    bits[np.array(codes) - low] = np.uint64(1) << np.arange(len(codes), dtype=np.uint64)
+    return bits[dominant - low], dominant
+
+
+def present(pool: pa.Table, codes: tuple[int, ...], presence: float) -> Words:
+    """Classes whose fraction is *presence* or more, bit i for codes[i]."""
     word = next(w for w in (np.uint16, np.uint32, np.uint64) if len(codes) <= 8 * np.dtype(w).itemsize)
-    sets = np.left_shift(word(1), index.astype(word))
+    sets = np.zeros(pool.num_rows, word)
     least = max(np.float32(presence), np.nextafter(np.float32(0), np.float32(1)))
     for bit, code in enumerate(codes):
-        present = numbers(pool[landcover_column(code)], np.float32) >= least
-        sets |= np.left_shift(present.astype(word), word(bit))
-    words: Words = sets.astype(np.uint64)
-    return words
+        shown = numbers(pool[landcover_column(code)], np.float32) >= least
+        sets |= np.left_shift(shown.astype(word), word(bit))
+    return sets.astype(np.uint64)
 
 
 def covers(pool: pa.Table, presence: float) -> tuple[Ints, tuple[str, ...]]:

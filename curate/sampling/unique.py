@@ -1,4 +1,4 @@
-"""No chip id twice in a pool of any size: hashes are sorted range by range, and texts decide."""
+"""No chip id twice in a pool of any size: 42 bits of each one's hash are held, and texts decide."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.catalog.errors import InputError
 from curate.catalog.files import write_text
 from curate.recipe import stable_hash
-from curate.sampling.arrays import Ints, Words
+from curate.sampling import kernels
+from curate.sampling.arrays import Ints, Words, numbers
 from curate.sampling.counting import Counted
-from curate.sampling.source import Pool
+from curate.sampling.source import Group, Pool, Run
 
-_AT_ONCE = 16_000_000  # hashes sorted at a time, 128 MB
+_BUCKET_BITS = 10  # with 32 bits of each key in a bucket: of 10^8 keys a thousand look alike by chance
 
 
-def refuse_duplicates(pool: Pool, counted: Sequence[Counted], folder: Path | None) -> None:
+def refuse_duplicates(pool: Pool, counted: Sequence[Counted], run: Run, folder: Path | None) -> None:
     """Check that no chip id occurs twice in *pool*; that of counted files is noted in *folder* and not done again.
 
     Raises:
@@ -30,9 +32,10 @@ def refuse_duplicates(pool: Pool, counted: Sequence[Counted], folder: Path | Non
         mark = folder / f"{stable_hash([part.path.name for part in counted if part.path])}.unique"
         if mark.exists():
             return
-    suspects = _suspects(counted, pool.rows)
+    suspects = _suspects(pool, run)
     if len(suspects):
-        rows = _rows_of(pool, counted, suspects)
+        found = run(_rows_of, [(group, suspects) for group in pool.groups])
+        rows = np.concatenate(found)
         ids = pool.take(rows, ["chip_id"])["chip_id"].cast(pa.string())
         counts = pc.value_counts(ids).to_pylist()
         if twice := sorted(entry["values"] for entry in counts if entry["counts"] > 1):
@@ -45,25 +48,29 @@ def refuse_duplicates(pool: Pool, counted: Sequence[Counted], folder: Path | Non
         write_text(mark, "")
 
 
-def _suspects(counted: Sequence[Counted], rows: int) -> Words:
-    """Hashes that occur more than once."""
-    ranges = max(1, -(-rows // _AT_ONCE))
+def _suspects(pool: Pool, run: Run) -> Words:
+    """First bits of keys that occur more than once, ascending; and of a few that do not."""
+    buckets = run(_buckets, pool.groups)
     found = []
-    for k in range(ranges):
-        low, high = (np.uint64(min(((1 << 64) * edge) // ranges, (1 << 64) - 1)) for edge in (k, k + 1))
-        parts = []
-        for part in counted:
-            chip = part.rows().chip
-            inside = (chip >= low) & ((chip < high) if k + 1 < ranges else (chip <= high))
-            parts.append(chip[inside] if ranges > 1 else chip)
-        together = np.sort(np.concatenate(parts))
-        found.append(np.unique(together[1:][together[1:] == together[:-1]]))
-    return np.concatenate(found)
+    for bucket in range(1 << _BUCKET_BITS):
+        inside = np.concatenate([values[begin[bucket] : begin[bucket + 1]] for values, begin in buckets])
+        again = np.unique(kernels.repeated(inside)).astype(np.uint64)
+        if len(again):
+            found.append(again | np.uint64(bucket << 32))
+    return np.concatenate(found) if found else np.empty(0, np.uint64)
 
 
-def _rows_of(pool: Pool, counted: Sequence[Counted], suspects: Words) -> Ints:
-    parts = [
-        np.flatnonzero(np.isin(part.rows().chip, suspects)) + group.first
-        for part, group in zip(counted, pool.groups, strict=True)
-    ]
-    return np.concatenate(parts)
+def _buckets(group: Group) -> tuple[npt.NDArray[np.uint32], Ints]:
+    return kernels.into_buckets(_keys(group), _BUCKET_BITS)
+
+
+def _rows_of(task: tuple[Group, Words]) -> Ints:
+    """Rows of one group, by their index in the pool, whose chip's key begins with some bits."""
+    group, suspects = task
+    first = _keys(group) >> np.uint64(32 - _BUCKET_BITS)
+    at = np.minimum(np.searchsorted(suspects, first), len(suspects) - 1)
+    return np.flatnonzero(suspects[at] == first) + group.first
+
+
+def _keys(group: Group) -> Words:
+    return numbers(group.read_keyed(["chip_key"])["chip_key"], np.uint64)

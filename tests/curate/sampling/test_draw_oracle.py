@@ -37,9 +37,10 @@ def hashed(key: str | tuple[int, ...], seed: int) -> int:
 
 
 def cell(row: Row) -> tuple[int, int]:
-    y = math.floor((row["lat"] + 90) * (16_640 / 180))
+    north, east = math.floor((row["lat"] + 90) / 180 * 2**32), math.floor((row["lon"] + 180) / 360 * 2**32)
+    y = north * 16_640 >> 32
     columns = round(33_280 * math.cos(math.radians(-90 + (y // 128 + 0.5) * 180 / 130)))
-    return y, math.floor((row["lon"] + 180) % 360 / 360 * columns)
+    return y, east * columns >> 32
 
 
 def place_code(row: Row, seed: int) -> int:
@@ -50,8 +51,8 @@ def place_code(row: Row, seed: int) -> int:
 
 
 def priority(row: Row, shares: dict[str, int], seed: int) -> tuple[int, int]:
-    chip = hashed(row["chip_id"], hashed("chip", seed))
-    pair = (hashed(row["place"], seed), hashed(row["season"], seed))
+    chip = hashed((hashed(row["chip_id"], 0),), hashed("chip", seed))
+    pair = (hashed(row["place"], 0) >> 32, hashed(row["season"], seed))
     u = (hashed(pair, hashed("season", seed)) >> 48) + 0.5
     late = math.floor(-math.log(u / 65_536) * 340) * shares[row["season"]]
     return place_code(row, seed) << 50 | late << 34 | chip >> 30, chip

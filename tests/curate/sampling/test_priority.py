@@ -68,7 +68,7 @@ def test_a_second_date_of_a_place_comes_after_all_first_dates_of_its_leaf() -> N
     place = np.array([7, 7, 7, 9, 7, 8], np.uint64)
     first = np.array([1, 2, 3, 40, 50, 60], np.uint64)
     tie = np.zeros(6, np.uint64)
-    cell = np.arange(6)
+    cell = np.array([3, 3, 3, 4, 3, 5])
     foremost = order(leaf, cell, place, first, tie)[1]
     assert foremost.tolist() == [True, True, False, False, True, True]
     assert order(leaf, cell, place, first, tie)[0].tolist() == [0, 3, 1, 2, 4, 5]

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from curate.catalog import InputError
 from curate.engine import engine
 from curate.recipe import Sampling, Splits
-from curate.sampling import ALPHAS, counting, draw, sampler, unique
+from curate.sampling import ALPHAS, counting, draw, keys, sampler, unique
 from curate.sampling.sampler import Sampler
 from curate.sampling.source import Pool, in_order, threads
 from curate.sphere import chord, unit_vectors
@@ -193,7 +193,7 @@ def test_duplicates_in_two_files_are_named(
 ) -> None:
     twice = pa.concat_tables([large, large.slice(17, 2)])
     paths = write(twice, tmp_path / "pool", [ROWS // 2, large.num_rows])
-    monkeypatch.setattr(unique, "_AT_ONCE", 5000)
+    monkeypatch.setattr(unique, "_BUCKET_BITS", 3)
     with pytest.raises(InputError, match="2 chip ids occur more than once") as error:
         Sampler(Pool.of_files(paths, 2000), Sampling(), folder=tmp_path / "counts")
     assert large["chip_id"][17].as_py() in str(error.value)
@@ -201,11 +201,11 @@ def test_duplicates_in_two_files_are_named(
 
 def test_equal_hashes_are_no_duplicates(make_pool: Makes, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = make_pool(600)
-    honest = counting.hash_strings
+    honest = keys.hash_strings
 
     def colliding(column: Any, seed: int) -> Any:
         return honest(column, seed) >> np.uint64(57) << np.uint64(57)
 
-    monkeypatch.setattr(counting, "hash_strings", colliding)
+    monkeypatch.setattr(keys, "hash_strings", colliding)
     drawn = Sampler(Pool.of_table(pool), Sampling(splits=Splits(val=0, test=0))).draw(100)
     assert len(set(drawn.rows.tolist())) == 100

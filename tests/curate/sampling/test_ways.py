@@ -11,9 +11,12 @@ import pytest
 
 from curate.catalog.errors import InputError
 from curate.recipe import Sampling
-from curate.sampling import draw
+from curate.sampling import ALPHAS, draw
 from curate.sampling.features import Descriptors, distinct
+from curate.sampling.sampler import Sampler
+from curate.sampling.source import Pool
 from curate.sampling.ways import WAYS, Way, clusters, shortlists, ways
+from curate.sampling.ways.chosen import draw_as_chosen, refuse_size
 
 SETTINGS = Sampling(min_stratum=5)
 
@@ -214,3 +217,32 @@ def test_an_unknown_way_lists_all() -> None:
         ways(["random", "best"], SETTINGS)
     assert [way.name for way in ways(["random", "area", "random"], SETTINGS)] == ["random", "area"]
     assert [way.name for way in ways(WAYS, SETTINGS)] == list(WAYS)
+
+
+@pytest.mark.parametrize("name", [name for name in WAYS if name not in ALPHAS])
+def test_any_way_makes_a_draw_with_splits_weights_and_replacements(small: pa.Table, name: Any) -> None:
+    sampler = Sampler(Pool.of_table(small), SETTINGS.model_copy(update={"way": name}))
+    nobody = np.empty(0, np.int64)
+    drawn = draw_as_chosen(sampler, 300, nobody)
+    assert len(set(drawn.rows.tolist())) == 300 and set(drawn.split.tolist()) <= {"train", "val", "test"}
+    assert drawn.weight.sum() == pytest.approx(drawn.summary["available"] - drawn.summary["unrepresented"])
+    assert draw_as_chosen(sampler, 40, nobody).rows.tolist() == drawn.rows[:40].tolist()
+    again = draw_as_chosen(sampler, 299, drawn.rows[3:4])
+    assert again.rows.tolist() == np.delete(drawn.rows, 3).tolist()
+    assert again.summary["refused"] == 1
+
+
+def test_a_way_refuses_a_size_before_it_starts() -> None:
+    with pytest.raises(InputError, match="'random' cannot take 20,000,001 candidates"):
+        refuse_size(Sampling(way="random"), 20_000_001, 5)
+    with pytest.raises(InputError, match="'kcentre' cannot draw 20,001 chips"):
+        refuse_size(Sampling(way="kcentre"), 100_000, 20_001)
+    refuse_size(Sampling(), 10**9, 10**6)
+
+
+@pytest.mark.parametrize(
+    "idle", [{"allocation": "equal"}, {"floor": 2}, {"keep": "x"}, {"min_distance_km": 1}]
+)
+def test_options_of_strata_are_refused_beside_another_way(idle: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="is of no use to the way random"):
+        Sampling.model_validate({"way": "random"} | idle)
