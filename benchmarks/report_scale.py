@@ -3,8 +3,8 @@
     python benchmarks/report_scale.py catalogs/eu.parquet [--rows 1000000] [--pool 4000000] [--keep FOLDER]
 
 The rows of a catalog that `make catalog` wrote are repeated at random places on the land of the whole globe, with
-random climates, land covers, seasons and splits, and so is its pool. Opening needs Chromium (CHROMIUM, or on the PATH) and
-playwright; it is timed three times from the start of the navigation to the first whole picture of the map.
+random climates, seasons and splits, and so is its pool. Opening needs playwright and Chromium (CHROMIUM, or on the
+PATH); it is timed three times from the start of the navigation to the first whole picture of the map.
 """
 
 from __future__ import annotations

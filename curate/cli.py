@@ -307,6 +307,9 @@ def compare(
 @app.command()
 def report(
     file: Annotated[Path | None, typer.Argument(help="A catalog; default: the region's.")] = None,
+    other: Annotated[
+        Path | None, typer.Argument(help="Another catalog, to be shown side by side with it.")
+    ] = None,
     region: Region = None,
     out: Annotated[
         Path | None, typer.Option(help="The page.  [default: beside the catalog, as .html]", dir_okay=False)
@@ -316,10 +319,10 @@ def report(
     ] = None,
     root: Root = Path("catalogs"),
 ) -> None:
-    """Write a catalog's page: one HTML file that opens offline."""
+    """Write a catalog's page, or that of two catalogs side by side: one HTML file that opens offline."""
     from curate.workspace import find
 
-    _report(file or find(root, _slug(region, root) if region else None).catalog, out, figures)
+    _report(file or find(root, _slug(region, root) if region else None).catalog, out, figures, other=other)
 
 
 @app.command()
@@ -483,16 +486,20 @@ def _print(result: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any]
         show(result)
 
 
-def _report(file: Path, out: Path | None, figures: Path | None, again: bool = True) -> None:
+def _report(
+    file: Path, out: Path | None, figures: Path | None, *, again: bool = True, other: Path | None = None
+) -> None:
     import os
 
     from curate.console import say
-    from curate.report import write_report
+    from curate.report import write_comparison, write_report
 
-    page = write_report(file, out, figures, again=again)
-    say(
-        f"{os.path.relpath(page.path)}: the catalog's page, {page.bytes / 1e6:.1f} MB{', as before' * page.reused}."
-    )
+    if other is None:
+        page = write_report(file, out, figures, again=again)
+    else:
+        page = write_comparison(file, other, out, figures)
+    kept = ", as before" if page.reused else ""
+    say(f"{os.path.relpath(page.path)}: a page of {page.bytes / 1e6:.1f} MB{kept}.")
 
 
 def _slug(region: str, root: Path) -> str:

@@ -1,5 +1,6 @@
 """The page that shows a catalog to a person: `write_report` for one, `write_comparison` for two side by side."""
 
+from curate.report.comparison import write_comparison
 from curate.report.page import write_report
 
-__all__ = ["write_report"]
+__all__ = ["write_comparison", "write_report"]

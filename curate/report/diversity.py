@@ -15,7 +15,7 @@ from curate.sampling.ways import ways
 
 SEEDS = 5
 _DRAWN_UP_TO = 300_000  # candidates; five seeds of three ways take a few seconds
-_SHOWN = ("climates", "dominant", "mass", "climate_cover", "strata", "coverage", "rare_recall", "kl_pool",
+MEASURES = ("climates", "dominant", "mass", "climate_cover", "strata", "coverage", "rare_recall", "kl_pool",
           "kl_uniform", "ess", "adjacent", "colocated", "nearest_km", "cells", "seasons", "repeated")  # fmt: skip
 COLOURS = {"random": "--chance", "area": "--pool", "uniform by area": "--pool"}
 
@@ -62,7 +62,7 @@ def diversity(subject: Subject) -> Diversity:
     )
     if not once:
         return Diversity([], [], subject.lacking or "The pool is too large to be measured chip by chip.")
-    found = {way["way"]: {m: {"mean": way.get(m), "half": None} for m in _SHOWN} for way in once}
+    found = {way["way"]: {m: {"mean": way.get(m), "half": None} for m in MEASURES} for way in once}
     return _table(found, "One draw of each way, as it was measured when the catalog was made; no intervals.")
 
 
@@ -89,7 +89,7 @@ def _table(found: dict[str, dict[str, dict[str, float | None]]], note: str) -> D
     names = list(found)
     colours = ["--accent", *(COLOURS.get(name, "--soft") for name in names[1:])]
     rows = []
-    for measure in _SHOWN:
+    for measure in MEASURES:
         values = [
             (_known(found[n].get(measure, {}).get("mean")), _known(found[n].get(measure, {}).get("half")))
             for n in names
@@ -101,12 +101,12 @@ def _table(found: dict[str, dict[str, dict[str, float | None]]], note: str) -> D
         marks = [(value, half, colour) for (value, half), colour in zip(values, colours, strict=True)]
         heading, meaning = HEADINGS[measure]
         rows.append(
-            Row(heading, meaning, [_said(*value) for value in values], interval(low, high, marks[::-1]))
+            Row(heading, meaning, [said(*value) for value in values], interval(low, high, marks[::-1]))
         )
     return Diversity(list(zip(names, colours, strict=True)), rows, note)
 
 
-def _said(value: float | None, half: float | None) -> tuple[str, str]:
+def said(value: float | None, half: float | None) -> tuple[str, str]:
     """Both to the same digit, about three figures of the value."""
     if value is None:
         return "–", ""

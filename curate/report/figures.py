@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.catalog.page.charts import WIDTH, Series, Svg, bars, box, histogram, key, matrix, svg, text
+from curate.catalog.page.charts import WIDTH, Series, Svg, bars, box, histogram, key, line, matrix, svg, text
 from curate.catalog.schema import SEASONS, SPLITS
 from curate.catalog.statistics import BandStatistics
 from curate.grid import Floats
@@ -145,8 +145,8 @@ def _orbits(prefix: str, named: Sequence[tuple[str, pa.Table, str]]) -> Charts:
     return [(title, bars(title, [*order, f"{rest} others"] if rest else order, series))]
 
 
-def split_map(frame: Frame, land: Sequence[Floats], table: pa.Table) -> Svg:
-    """Where the chips of each split are; *land* are rings in the frame's steps."""
+def split_map(frame: Frame, land: Sequence[Floats], table: pa.Table, window: str = "window") -> Svg:
+    """Where the chips of each split are; *land* are rings in the frame's steps, *window* an id of its own."""
     left, top, width, height = frame.to_json()["view"]
     scale = WIDTH / width
     tall = height * scale
@@ -172,8 +172,8 @@ def split_map(frame: Frame, land: Sequence[Floats], table: pa.Table) -> Svg:
         side = max(3.4, size_m * scale)
         path = "".join(f"M{a - side / 2:.1f} {b:.1f}h{side:.1f}" for a, b in near)
         parts.append(f'<path d="{path}" stroke="var(--{name})" stroke-width="{side:.1f}" fill="none"/>')
-    clip = f'<clipPath id="window"><rect width="{WIDTH}" height="{tall:.1f}"/></clipPath>'
-    drawing = f'{clip}<g clip-path="url(#window)">{"".join(parts)}</g>'
+    clip = f'<clipPath id="{window}"><rect width="{WIDTH}" height="{tall:.1f}"/></clipPath>'
+    drawing = f'{clip}<g clip-path="url(#{window})">{"".join(parts)}</g>'
     legend = key([Series(name, [], f"--{name}") for name in SPLITS], tall + 18)
     return svg(WIDTH, tall + 24, "Chips by split", [drawing, *legend])
 
@@ -220,28 +220,73 @@ def split_rows(subject: Subject) -> list[dict[str, Any]]:
 
 
 def spectra(statistics: dict[str, BandStatistics], subject: Subject) -> Charts:
-    """Mean and standard deviation of every band, a chart a sensor."""
+    """Mean and standard deviation of every band, a chart a sensor; with the bands' histograms where they were kept."""
+    kept = subject.beside("statistics.json") or {}
+    return [
+        _bands(found, f"{subject.catalog.sensors[prefix].sensor}, {found.unit}", kept.get(prefix, {}))
+        for prefix, found in statistics.items()
+    ]
+
+
+def _bands(found: BandStatistics, title: str, kept: dict[str, Any]) -> tuple[str, Svg]:
+    """A row a band: its distribution, the range of a standard deviation, and its mean."""
+    mean, std = np.array(found.mean), np.array(found.std)
+    least, most = float((mean - 2 * std).min()), float((mean + 2 * std).max())
+    row, left = 24.0, 52.0
+
+    def at(value: Any) -> Any:
+        return left + (np.clip(value, least, most) - least) / ((most - least) or 1) * (WIDTH - left - 52)
+
+    parts = []
+    for i, band in enumerate(found.bands):
+        y = row * (i + 1)
+        if kept.get("histogram"):
+            edges, counts = np.array(kept["edges"][i]), np.array(kept["histogram"][i], np.float64)
+            inside = (edges[:-1] >= least) & (edges[1:] <= most)
+            x, up = (
+                at((edges[:-1] + edges[1:]) / 2)[inside],
+                (y - (row - 4) * counts / max(1.0, counts.max()))[inside],
+            )
+            if len(x):
+                path = "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, up, strict=True))
+                parts.append(
+                    f'<path d="M{x[0]:.1f} {y:.1f}L{path}L{x[-1]:.1f} {y:.1f}Z" fill="var(--pool)"/>'
+                )
+        else:
+            parts.append(line(left, y, WIDTH - 52, y))
+        parts.append(text(left - 10, y, band, "end", ink="--ink"))
+        low, high = at(mean[i] - std[i]), at(mean[i] + std[i])
+        parts.append(box(low, y - 1, high - low, 2, "--accent"))
+        parts.append(f'<circle cx="{at(mean[i]):.1f}" cy="{y:.1f}" r="3.4" fill="var(--accent)"/>')
+        parts.append(text(WIDTH - 46, y + 1, f"{mean[i]:.{3 if abs(most) < 10 else 1}f}", size=10))
+    return title, svg(WIDTH, row * len(found.bands) + 8, f"Mean ± standard deviation: {title}", parts)
+
+
+def alignment(found: dict[str, Any]) -> Charts:
+    """How far each sensor lies from the anchor, in pixels, on a cross of ± 2 pixels."""
     charts: Charts = []
-    for prefix, found in statistics.items():
-        low = [m - s for m, s in zip(found.mean, found.std, strict=True)]
-        high = [m + s for m, s in zip(found.mean, found.std, strict=True)]
-        least, most = min(low), max(high)
-        left, row = 64.0, 20.0
-        parts = []
-
-        def at(value: float, least: float = least, most: float = most, left: float = left) -> float:
-            return left + (value - least) / ((most - least) or 1) * (WIDTH - left - 60)
-
-        for i, band in enumerate(found.bands):
-            y = row * i + 12
-            parts.append(text(left - 12, y + 4, band, "end", ink="--ink"))
-            parts.append(box(at(low[i]), y - 3, at(high[i]) - at(low[i]), 6, "--pool"))
-            parts.append(f'<circle cx="{at(found.mean[i]):.1f}" cy="{y}" r="3.6" fill="var(--accent)"/>')
-            digits = 3 if abs(most) < 10 and abs(least) < 10 else 1
-            parts.append(text(at(high[i]) + 6, y + 4, f"{found.mean[i]:.{digits}f}", size=10))
-        name = subject.catalog.sensors[prefix].sensor
-        title = f"{name}, {found.unit}"
-        charts.append(
-            (title, svg(WIDTH, row * len(found.bands) + 8, f"Mean ± standard deviation: {title}", parts))
-        )
+    half, reach = 100.0, 2.0
+    for name, one in found.items():
+        parts = [line(0, half, 2 * half, half), line(half, 0, half, 2 * half)]
+        for pixels in (1, 2):
+            side = half * pixels / reach
+            parts.append(
+                f'<rect x="{half - side:.1f}" y="{half - side:.1f}" width="{2 * side:.1f}" height="{2 * side:.1f}" '
+                'fill="none" stroke="var(--line)"/>'
+            )
+            parts.append(text(half + side - 2, half - 4, f"{pixels} px", "end", 10))
+        median, spread, together = (one.get(k) for k in ("median_px", "spread_px", "together_px"))
+        if median and spread:
+            (down, right), (sy, sx) = median, spread
+            parts.append(
+                f'<ellipse cx="{half + right / reach * half:.1f}" cy="{half + down / reach * half:.1f}" '
+                f'rx="{sx / reach * half:.1f}" ry="{sy / reach * half:.1f}" fill="var(--accent)" fill-opacity=".25"/>'
+            )
+        if together:
+            down, right = together
+            parts.append(
+                f'<circle cx="{half + right / reach * half:.1f}" cy="{half + down / reach * half:.1f}" r="4" '
+                'fill="var(--accent)"/>'
+            )
+        charts.append((name, svg(2 * half, 2 * half, f"Shift of {name} from the anchor", parts)))
     return charts

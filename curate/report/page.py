@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -100,7 +99,7 @@ def _content(subject: Subject) -> dict[str, Any]:
     drawn = (("random", chance, figures.CHANCE),) if chance is not None else ()
     around = frame.Frame.around(*frame.places(table))
     outline = frame.coast(around)
-    statistics = subject.catalog.statistics() if _has_statistics(subject) else {}
+    statistics = subject.statistics
     shown = gallery(subject)
     return {
         "title": _title(subject),
@@ -109,7 +108,7 @@ def _content(subject: Subject) -> dict[str, Any]:
         if catalog.meta.simulated
         else "",
         "lede": _lede(subject),
-        "facts": _facts(subject),
+        "facts": facts(subject),
         "sections": _sections(subject, bool(statistics)),
         "footer": f"Made by curate {__version__} from {catalog.path.name}. This page holds all that it shows and asks "
         "no network. Outlines of the land derive from Natural Earth.",
@@ -119,13 +118,13 @@ def _content(subject: Subject) -> dict[str, Any]:
         "diversity": diversity(subject),
         "stages": _stages(subject),
         "histograms": figures.histograms([*pool, *sample], subject),
-        "split_map": figures.split_map(around, _rings(outline), table),
+        "split_map": figures.split_map(around, rings(outline), table),
         "split_rows": figures.split_rows(subject),
         "distances": figures.split_distances(table),
         "statistics": statistics,
         "spectra": figures.spectra(statistics, subject),
         "alignment": subject.beside("alignment.json"),
-        "alignment_rows": list(_flat(subject.beside("alignment.json") or {})),
+        "alignment_charts": figures.alignment((subject.beside("alignment.json") or {}).get("sensors", {})),
         "gallery": shown,
         "recipe_text": yaml.safe_dump(catalog.meta.recipe, sort_keys=False, allow_unicode=True),
         "software": list(catalog.meta.software.items()),
@@ -141,10 +140,6 @@ def _content(subject: Subject) -> dict[str, Any]:
             ensure_ascii=False,
         ).replace("<", "\\u003c"),
     }
-
-
-def _has_statistics(subject: Subject) -> bool:
-    return (subject.catalog.path.parent / subject.catalog.meta.statistics).exists()
 
 
 def _chance(subject: Subject) -> pa.Table | None:
@@ -176,7 +171,8 @@ def _lede(subject: Subject) -> str:
     )
 
 
-def _facts(subject: Subject) -> list[tuple[str, str]]:
+def facts(subject: Subject) -> list[tuple[str, str]]:
+    """A catalog in a few figures."""
     table = subject.catalog.table
     climates, covers = (pc.count_distinct(table[n]).as_py() for n in ("koppen_symbol", "lc_dominant_name"))
     facts = [
@@ -254,7 +250,8 @@ def _map(subject: Subject, around: frame.Frame, outline: dict[str, Any]) -> dict
     }
 
 
-def _rings(outline: dict[str, Any]) -> list[Floats]:
+def rings(outline: dict[str, Any]) -> list[Floats]:
+    """Outlines as `frame.coast` packs them, each of shape (vertices, 2) in steps."""
     import base64
 
     places = (
@@ -300,29 +297,18 @@ def _changed(default: dict[str, Any], given: dict[str, Any], prefix: str = "") -
     return found
 
 
-def _flat(found: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """The figures of a JSON object as rows; lists of more than a few values are left in the file."""
-    for key, value in found.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key} · ")
-        elif not isinstance(value, list) or len(value) <= 6:
-            yield (
-                prefix + key.replace("_", " "),
-                ", ".join(map(figure, value)) if isinstance(value, list) else figure(value),
-            )
-
-
 def _write_figures(folder: Path, content: dict[str, Any]) -> None:
     """The charts as SVG files and the gallery's pictures as one PNG."""
-    charts = [
-        ("mix", content["matrices"]),
-        ("distribution", content["histograms"]),
-        ("bands", content["spectra"]),
-    ]
-    for group, drawings in [*charts, ("splits", [("map", content["split_map"])])]:
-        for name, drawing in drawings:
-            plain = "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
-            write_text(folder / f"{group}-{plain}.svg", standalone(drawing))
+    groups = {"mix": content["matrices"], "distribution": content["histograms"], "bands": content["spectra"]}
+    write_drawings(folder, {**groups, "splits": [("map", content["split_map"])]})
     shown: Gallery = content["gallery"]
     if shown.chips:
         contact_sheet(shown, folder / "pairs.png")
+
+
+def write_drawings(folder: Path, groups: dict[str, figures.Charts]) -> None:
+    """Charts as SVG files, ``GROUP-NAME.svg``."""
+    for group, drawings in groups.items():
+        for name, drawing in drawings:
+            plain = "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+            write_text(folder / f"{group}-{plain}.svg", standalone(drawing))

@@ -16,6 +16,7 @@ from curate.catalog import Catalog
 from curate.catalog.errors import InputError
 from curate.catalog.reader import read_meta
 from curate.catalog.schema import landcover_column
+from curate.catalog.statistics import BandStatistics
 from curate.recipe import Recipe, parse
 from curate.sampling.arrays import Ints
 from curate.sampling.source import Pool
@@ -86,6 +87,12 @@ class Subject:
         table = self.catalog.table
         every = [info.prefix for info in self.catalog.meta.sensors[1:]]
         return tuple(p for p in every if table[f"{p}_dt_hours"].null_count < table.num_rows)
+
+    @property
+    def statistics(self) -> dict[str, BandStatistics]:
+        """Band statistics by sensor prefix; empty where no chip has been cut."""
+        there = (self.catalog.path.parent / self.catalog.meta.statistics).exists()
+        return self.catalog.statistics() if there else {}
 
     def beside(self, name: str) -> dict[str, Any] | None:
         """What the JSON file *name* in the catalog's folder holds; None where there is none, or it is broken."""

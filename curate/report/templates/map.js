@@ -62,7 +62,7 @@ const map = (() => {
         all += layer.count[i];
         if (layer.shown[layer.kind[i]]) shown += layer.count[i];
       }
-      const about = layer.every > 1 ? "about " : "", said = (n) => (n * layer.every).toLocaleString("en");
+      const about = layer.every > 1 ? "about " : "", said = (n) => (layer.every > 1 ? +(n * layer.every).toPrecision(3) : n).toLocaleString("en");
       return `${about}${said(shown)} of ${said(all)} ${layer.name === "pool" ? "candidates" : "chips"}`;
     });
     by("count").textContent = totals.reverse().join(", ");

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from curate.catalog import Catalog, InputError
 from curate.cli import app
 from curate.report import write_report
-from curate.report.figures import shares_of, split_distances
+from curate.report.figures import shares_of, spectra, split_distances
 from curate.report.subject import Subject
 from curate.workspace import Workspace
 
@@ -157,6 +157,28 @@ def test_what_lies_beside_is_read_with_care(workspace: Workspace) -> None:
     subject = Subject.open(workspace.catalog)
     (workspace.folder / "alignment.json").write_text("{broken")
     assert subject.beside("alignment.json") is None
-    (workspace.folder / "alignment.json").write_text('{"median_shift_px": 0.25, "chips": 7}')
+    shift = {
+        "bands": ["B08", "VV"],
+        "chips": 7,
+        "clear": 5,
+        "median_px": [0.5, -0.25],
+        "spread_px": [0.1, 0.2],
+    }
+    found = {"resolution_m": 10.0, "sensors": {"s1": {**shift, "together_px": None}}}
+    (workspace.folder / "alignment.json").write_text(json.dumps(found))
     text = write_report(workspace.catalog).path.read_text(encoding="utf-8")
-    assert "median shift px" in text and "0.250" in text
+    assert "B08 and VV" in text and "+0.50, -0.25" in text
+
+
+def test_histograms_of_bands_are_drawn_where_they_were_kept(workspace: Workspace) -> None:
+    path = workspace.statistics
+    kept = json.loads(path.read_text())
+    before = write_report(workspace.catalog).path.read_text(encoding="utf-8").count("<path")
+    bands = len(kept["s1"]["bands"])
+    kept["s1"] |= {"edges": [[-40, -20, -10, 0, 10]] * bands, "histogram": [[1, 5, 9, 2]] * bands}
+    subject = Subject.open(workspace.catalog)
+    statistics = subject.catalog.statistics()
+    path.write_text(json.dumps(kept))
+    (_, s2), (_, s1) = spectra(statistics, subject)
+    assert s1.count("<path") == bands and "<path" not in s2
+    assert before > 0
