@@ -56,8 +56,8 @@ class Mesh:
         j, i = np.divmod(cells, self.chip.shape[1])
         rows, cols = slice(j.min(), j.max() + 1), slice(i.min(), i.max() + 1)
         corners = slice(j.min(), j.max() + 2), slice(i.min(), i.max() + 2)
-        around = (self.col[corners], self.row[corners], self.chip[rows, cols])
-        return Mesh(*(np.ascontiguousarray(values) for values in around), self.parts)
+        col, row = np.ascontiguousarray(self.col[corners]), np.ascontiguousarray(self.row[corners])
+        return Mesh(col, row, np.ascontiguousarray(self.chip[rows, cols]), self.parts)
 
 
 def mesh_of(places: ChipPlaces, grid: PixelGrid) -> Mesh | None:
