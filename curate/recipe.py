@@ -215,7 +215,7 @@ class Sampling(Section):
             raise ValueError(f"alpha is given for {strange[0]}, which is not among the levels")
         if list(self.entropy_edges) != sorted(set(self.entropy_edges)):
             raise ValueError("entropy_edges are not in ascending order")
-        own = {
+        own: dict[str, Any] = {
             "allocation": "diverse",
             "alpha": {},
             "target": None,

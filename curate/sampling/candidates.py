@@ -112,7 +112,9 @@ def candidates(wanted: Wanted) -> Candidates:
         start(stream(seed, "season")),
         MINUS_LOG,
     )
-    return Candidates(seen.positions(at) + wanted.group.first, leaf[at], cell, first, chip, place[at])
+    return Candidates(
+        seen.positions(at.astype(np.int64)) + wanted.group.first, leaf[at], cell, first, chip, place[at]
+    )
 
 
 def drawable(task: tuple[Group, Scheme, Leaves]) -> Ints:

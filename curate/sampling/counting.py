@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -107,14 +107,14 @@ def _count(group: Group, scheme: Scheme) -> Counted:
     place = mix(seen.spot)
     at = np.flatnonzero(place & _SOME == 0)
     found = np.searchsorted(word, seen.word[at])
-    one, _ = kernels.tally(found.astype(np.int32), place[at])
+    different, _ = kernels.tally(found.astype(np.int32), place[at])
     _, _, around = edges(blocks, seen.spot, scheme.buffer_km)
     return Counted(
         rows=seen.rows,
         word=word,
         codes=codes,
         some=np.bincount(found, minlength=len(word)).astype(np.int32),
-        places=np.bincount(found[one], minlength=len(word)).astype(np.int32),
+        places=np.bincount(found[different], minlength=len(word)).astype(np.int32),
         block=block[first],
         sort=sort.astype(np.int32),
         count=number,
@@ -137,7 +137,7 @@ def _save(file: IO[bytes], counted: Counted) -> None:
 
 def _load(file: IO[bytes], path: Path) -> Counted:
     head = json.loads(np.load(file).tobytes())
-    arrays = {name: np.load(file) for name in _ARRAYS}
+    arrays: dict[str, Any] = {name: np.load(file) for name in _ARRAYS}
     around = Around(np.load(file), np.load(file))
-    labels = {name: tuple(head[name]) for name in ("climates", "seasons")}
-    return Counted(rows=head["rows"], around=around, path=path, **arrays, **labels)
+    labels = tuple(head["climates"]), tuple(head["seasons"])
+    return Counted(head["rows"], *arrays.values(), around, *labels, path)

@@ -6,6 +6,7 @@ Whole numbers throughout, so that every machine finds the same. What each comput
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from curate.compiled import compiled
 from curate.sampling.arrays import Ints, Mask, Small, Words
@@ -30,7 +31,7 @@ def mix_one(word: np.uint64) -> np.uint64:
 
 
 @compiled
-def hash_texts(data: np.ndarray, offsets: Ints, state: np.uint64, result: Words) -> None:
+def hash_texts(data: npt.NDArray[np.uint8], offsets: Ints, state: np.uint64, result: Words) -> None:
     """Hash of each text: bytes data[offsets[i]:offsets[i + 1]], eight at a time."""
     for i in range(len(result)):
         begin, end = offsets[i], offsets[i + 1]
@@ -163,7 +164,7 @@ def index_of(keys: Words, values: Small) -> tuple[Words, Small]:
 
 
 @compiled
-def look_up(split: np.ndarray, block: Small, word: Words, table: Words, value: Small) -> Small:
+def look_up(split: npt.NDArray[np.int8], block: Small, word: Words, table: Words, value: Small) -> Small:
     """The value of each row's key – of its block's split and its word –, −1 where the table has none."""
     mask = np.uint64(len(table) - 1)
     found = np.empty(len(word), np.int32)
@@ -185,12 +186,12 @@ def pick(
     also: Mask,
     width: Ints,
     first: Ints,
-    codes: np.ndarray,
-    shifts: np.ndarray,
+    codes: npt.NDArray[np.uint16],
+    shifts: npt.NDArray[np.uint16],
     chip_key: Words,
     chip_state: np.uint64,
-    place_key: np.ndarray,
-    season: np.ndarray,
+    place_key: npt.NDArray[np.uint32],
+    season: npt.NDArray[np.uint8],
     season_hash: Words,
     season_share: Words,
     season_state: np.uint64,
@@ -265,7 +266,7 @@ def count_before(run: Words, group: Words, tier: Small) -> Small:
 
 
 @compiled
-def into_buckets(keys: Words, bits: int) -> tuple[np.ndarray, Ints]:
+def into_buckets(keys: Words, bits: int) -> tuple[npt.NDArray[np.uint32], Ints]:
     """The next 32 bits of each key in the order of its first *bits*, and where each bucket of these begins."""
     begin = np.zeros((1 << bits) + 1, np.int64)
     shift = np.uint64(64 - bits)
@@ -282,7 +283,7 @@ def into_buckets(keys: Words, bits: int) -> tuple[np.ndarray, Ints]:
 
 
 @compiled
-def repeated(values: np.ndarray) -> np.ndarray:
+def repeated(values: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
     """Those of some evenly spread 32-bit numbers that occur again, once for each time."""
     bits = 6
     while (1 << bits) < 2 * len(values):

@@ -59,8 +59,10 @@ def spatial_code(cell: npt.NDArray[np.integer], seed: int) -> Words:
     """14 bits of each cell: its reversed Morton code within its square, shifted by the square's hash."""
     row = np.searchsorted(CELLS.first, cell, side="right") - 1
     column = cell - CELLS.first[row]
-    code = MORTON[row % SIDE, column % SIDE] ^ shifts(seed)[row // SIDE, column // SIDE]
-    return code.astype(np.uint64)
+    code: Words = (MORTON[row % SIDE, column % SIDE] ^ shifts(seed)[row // SIDE, column // SIDE]).astype(
+        np.uint64
+    )
+    return code
 
 
 @lru_cache(maxsize=4)
@@ -125,10 +127,11 @@ def order(leaf: Whole, cell: Whole, place: Whole, first: Words, tie: Words) -> t
             ones.append(foremost)
         return np.concatenate(rows), np.concatenate(ones)
     ascending, code = _ascending(leaf, first, tie)
-    cell, leaf = cell[ascending].astype(np.uint64), leaf[ascending]
-    at = place[ascending].astype(np.uint64) | cell << np.uint64(32)
+    leaf = leaf[ascending]
+    own: Words = cell[ascending].astype(np.uint64)
+    at: Words = place[ascending].astype(np.uint64) | own << np.uint64(32)
     date_tier = kernels.count_before(code, at, np.zeros(len(code), np.int32))
-    cell_tier = kernels.count_before(code, cell, date_tier)
+    cell_tier = kernels.count_before(code, own, date_tier)
     foremost = (date_tier == 0) & (cell_tier == 0)
     late = _by_tier(leaf, date_tier, cell_tier, np.flatnonzero(~foremost))
     early = np.flatnonzero(foremost)

@@ -100,7 +100,7 @@ class Pool:
         firsts = range(0, table.num_rows, group_rows)
         whole = (
             keys.keyed(table)
-            if {*keys.sources(keys.SOURCES, table.schema)} <= {*table.column_names}
+            if {*keys.sources(list(keys.SOURCES), table.schema)} <= {*table.column_names}
             else table
         )
         slices = [(first, whole.slice(first, group_rows)) for first in firsts]

@@ -65,5 +65,5 @@ def spots(lon: Floats, lat: Floats) -> Words:
 
 def degrees(spot: Words) -> tuple[Floats, Floats]:
     """Longitude and latitude of each spot's middle."""
-    north, east = spot >> np.uint64(32), spot & np.uint64(0xFFFFFFFF)
+    north, east = (half.astype(np.float64) for half in (spot >> np.uint64(32), spot & np.uint64(0xFFFFFFFF)))
     return (east + 0.5) * (360 / TURN) - 180.0, (north + 0.5) * (180 / TURN) - 90.0

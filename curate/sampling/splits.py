@@ -71,10 +71,12 @@ def assign(lon: Floats, lat: Floats, main: Ints, splits: Splits, seed: int) -> A
     """Assign rows at *lon*, *lat* (degrees) with main climates *main* to train, val or test."""
     table, spot = EqualAreaTable.of_side(splits.block_deg), spots(lon, lat)
     block = table.at(spot).astype(np.int64)
-    row, which, around = edges(table, spot, splits.buffer_km)
+    near, which, around = edges(table, spot, splits.buffer_km)
     blocks = assign_blocks(block, main, np.ones(len(block)), [around], splits, seed)
     buffer = np.zeros(len(block), np.bool_)
-    row = row[blocks.borders(around)[which]] if blocks_are_wide(splits) else np.arange(len(block))
+    row = np.arange(len(block))
+    if blocks_are_wide(splits):
+        row = near[blocks.borders(around)[which]].astype(np.int64)
     split = blocks.of(block)
     buffer[row] = too_near(spot[row], split[row], splits.buffer_km)
     return Assignment(split, buffer, blocks.counts())
