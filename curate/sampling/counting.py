@@ -139,5 +139,5 @@ def _load(file: IO[bytes], path: Path) -> Counted:
     head = json.loads(np.load(file).tobytes())
     arrays: dict[str, Any] = {name: np.load(file) for name in _ARRAYS}
     around = Around(np.load(file), np.load(file))
-    labels = tuple(head["climates"]), tuple(head["seasons"])
-    return Counted(head["rows"], *arrays.values(), around, *labels, path)
+    climates, seasons = tuple(head["climates"]), tuple(head["seasons"])
+    return Counted(rows=head["rows"], around=around, climates=climates, seasons=seasons, path=path, **arrays)

@@ -121,9 +121,9 @@ def order(leaf: Whole, cell: Whole, place: Whole, first: Words, tie: Words) -> t
         and (middle := int(np.partition(leaf, len(leaf) // 2)[len(leaf) // 2])) > leaf.min()
     ):
         rows, ones = [], []
-        for at in (np.flatnonzero(leaf < middle), np.flatnonzero(leaf >= middle)):  # bounds memory
-            found, foremost = order(leaf[at], cell[at], place[at], first[at], tie[at])
-            rows.append(at[found])
+        for half in (np.flatnonzero(leaf < middle), np.flatnonzero(leaf >= middle)):  # bounds memory
+            found, foremost = order(leaf[half], cell[half], place[half], first[half], tie[half])
+            rows.append(half[found])
             ones.append(foremost)
         return np.concatenate(rows), np.concatenate(ones)
     ascending, code = _ascending(leaf, first, tie)
