@@ -14,10 +14,10 @@ from curate.pixels import cloudless
 from curate.pixels.layers import Failures, Ints, Layer, Reading
 from curate.pixels.quality import clouds
 from curate.pixels.resampling import Singles
-from curate.pixels.storing import store
+from curate.pixels.storing import decibel, store
 from curate.pixels.tasks import Asset, CutTask
 from curate.pixels.windows import ChipGrid
-from curate.radiometry import to_decibel
+from curate.radiometry import NOISE_FLOOR_DB, to_decibel
 from curate.sensors import Band, Sensor, sensor
 
 Booleans = npt.NDArray[np.bool_]
@@ -198,10 +198,12 @@ def _usual_nodata(asset: Asset, band: Band, what: Sensor) -> float | None:
 
 
 def _decibel(numbers: Singles, asset: Asset) -> Floats:
-    values = numbers.astype(np.float64)
-    if asset.unit == "complex":  # numbers are |z|² of unscaled z
-        return to_decibel(values * asset.scale**2, asset.unit)
-    return to_decibel(values * asset.scale + asset.offset, asset.unit)
+    if asset.unit == "dB":
+        return to_decibel(numbers.astype(np.float64) * asset.scale + asset.offset, asset.unit)
+    power = asset.unit == "complex"  # numbers are |z|² of unscaled z
+    gain, shift = (asset.scale**2, 0.0) if power else (asset.scale, asset.offset)
+    found: Floats = decibel(numbers, gain, shift, 20.0 if asset.unit == "amplitude" else 10.0, NOISE_FLOOR_DB)
+    return found
 
 
 def _coarser(grid: ChipGrid) -> ChipGrid:

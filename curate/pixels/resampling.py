@@ -116,11 +116,11 @@ def _resample(windows: Any, first: Any, weight: Any, nearest: Any, out: Any) -> 
                     total += weight[x, k] * window[y, first[x] + k]
                 across[y, x] = total
         for y in range(size):
-            for x in range(size):
-                total = np.float32(0)
-                for k in range(count):
-                    total += weight[y, k] * across[first[y] + k, x]
-                out[i, y, x] = total
+            out[i, y] = 0
+            for k in range(count):
+                share, row, into = weight[y, k], across[first[y] + k], out[i, y]
+                for x in range(size):
+                    into[x] += share * row[x]
 
 
 @compiled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,27 @@ def store(
                     data[i, y, x] = False
                 else:
                     out[i, y, x] = int(min(max(np.rint(number), limits[0]), limits[1]))
+
+
+@compiled
+def decibel(values: Any, gain: float, shift: float, factor: float, floor_db: float) -> Any:
+    """factor × log10(values × gain + shift), not below *floor_db*; NaN stays, infinity becomes NaN.
+
+    `radiometry.to_decibel` for power (factor 10) and amplitude (20), in one pass.
+    """
+    found = np.empty(values.shape, np.float64)
+    least = 10 ** (floor_db / factor)
+    for i in range(values.shape[0]):
+        for y in range(values.shape[1]):
+            for x in range(values.shape[2]):
+                number = values[i, y, x] * gain + shift
+                if np.isnan(number) or number == np.inf:
+                    found[i, y, x] = np.nan
+                elif number <= least:
+                    found[i, y, x] = floor_db
+                else:
+                    found[i, y, x] = factor * math.log10(number)
+    return found
 
 
 def summarise(pixels: npt.NDArray[Any], info: SensorInfo) -> tuple[Moments, npt.NDArray[np.uint32]]:

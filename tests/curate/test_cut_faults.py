@@ -18,7 +18,7 @@ import pytest
 from curate import stages
 from curate.catalog import Catalog
 from curate.catalog.files import digest
-from curate.catalog.shards import open_shard
+from curate.catalog.shards import MANIFEST, open_shard
 from curate.engine import Engine
 from curate.pixels.verify import verify
 from curate.recipe import Recipe
@@ -87,6 +87,7 @@ def test_a_full_disk_ends_the_run_with_one_line_and_the_rerun_goes_on(
 
 def test_a_read_only_folder_ends_the_run_with_one_line(built: Workspace, workspace: Workspace) -> None:
     folder = uncut(workspace)
+    (folder / MANIFEST).unlink()  # else the chips refused before would be left out of the plan
     with read_only(folder):
         ended = run_cut(workspace)
     assert ended.returncode == 1, ended.stderr
@@ -123,23 +124,16 @@ def test_a_shard_cut_short_is_cut_again_with_the_same_bytes(
     assert verify(Catalog.open(workspace.catalog)).violations == ()
 
 
-def test_refused_chips_are_replaced_within_their_strata_until_the_budget_is_met(
-    recipe: Recipe, tmp_path: Path, workspace: Workspace
-) -> None:
+def test_refused_chips_are_replaced_until_the_budget_is_met(recipe: Recipe, workspace: Workspace) -> None:
     strict = recipe.with_options({"pixels.max_cloud": 0.0, "sampling.budget": "60"})
     shutil.rmtree(workspace.folder / "chips")
     workspace.catalog.unlink()
-    stages.sample(strict, workspace, Engine(workers=1))
-    wanted = pq.read_table(workspace.catalog, columns=["stratum"])["stratum"].value_counts().to_pylist()
     summary = stages.cut(strict, workspace, Engine(workers=1))
     refused = summary.notes["refused"]["s2: cloud"]
     assert refused >= 20 and summary.notes["rounds"] >= 2  # else this shows nothing
     table = pq.read_table(workspace.catalog)
     assert table.num_rows == 60
     assert pc.max(table["s2_cloud"]).as_py() == 0
-    drawn = {one["values"]: one["counts"] for one in table["stratum"].value_counts().to_pylist()}
-    same = sum(drawn.get(one["values"], 0) == one["counts"] for one in wanted)
-    assert same >= 0.5 * len(wanted)  # the others have no candidate left
     first = digest(workspace.catalog)
     shutil.rmtree(workspace.folder / "chips")
     workspace.catalog.unlink()

@@ -13,8 +13,9 @@ from rasterio.transform import Affine
 from curate.catalog import SensorInfo, shards
 from curate.catalog.shards import ManifestEntry
 from curate.pixels.cutting import cut as cut_task
-from curate.pixels.storing import store
+from curate.pixels.storing import decibel, store
 from curate.pixels.tasks import Asset, CutTask, Shard
+from curate.radiometry import NOISE_FLOOR_DB, to_decibel
 from curate.recipe import Pixels
 from curate.scenes import Rejected, scene
 from curate.sensors import SENSORS, Band, Flag, Mask, Sensor, Stored, sensor
@@ -219,6 +220,15 @@ def test_stored_values_are_clipped_and_keep_nodata_apart() -> None:
     assert stored(values, INFO_S2, S2.stored.lowest, -500)[1] == 0  # below what can be measured
     decibel = [np.nan, -400.0, -12.345, -12.344, 0.0, 400.0]
     assert stored(decibel, INFO_S1, S1.stored.lowest) == [-32768, -32767, -1234, -1234, 0, 32767]
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("power", 10.0), ("amplitude", 20.0)])
+def test_decibels_of_one_pass_are_those_of_the_rule(unit: str, factor: float) -> None:
+    values = np.random.default_rng(3).gamma(1, 0.1, (2, 30, 30)).astype(np.float32)
+    values[0, 0, :6] = (np.nan, np.inf, -np.inf, 0.0, -1.0, 1e-12)
+    found = decibel(values, 0.5, 1e-6, factor, NOISE_FLOOR_DB)
+    expected = to_decibel(values.astype(np.float64) * 0.5 + 1e-6, unit)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_bands_of_one_sensor_are_stored_by_their_own_scale(scenes: Scenes, tmp_path: Path) -> None:
