@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -148,6 +150,15 @@ class DataConfig:
         return cls(**{**fields, "sensors": sensors})
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A shard that lies open."""
+
+    rows: int
+    pixels: Arrays  # by sensor, views of the file
+    present: dict[str, npt.NDArray[np.bool_]]  # by sensor, of those that some chip lacks
+
+
 class Chips:
     """The chips of a split of a catalog, or of several ("val+test"); pixels stay in memory-mapped shards."""
 
@@ -161,7 +172,7 @@ class Chips:
         self.columns: Arrays = {name: part[name].to_numpy(zero_copy_only=False) for name in part.column_names}
         self._names, self._shard = np.unique(self.columns["shard"].astype(str), return_inverse=True)
         self._row = self.columns["shard_row"].astype(np.int64)
-        self._opened: dict[int, Arrays] = {}
+        self._opened: dict[int, Opened] = {}
 
     def __len__(self) -> int:
         return len(self._row)
@@ -187,22 +198,39 @@ class Chips:
         """The same chips, those of a shard side by side."""
         return chips[np.lexsort((self._row[chips], self._shard[chips]))]
 
-    def gather(self, chips: npt.NDArray[np.int64]) -> Arrays:
+    def layout(self, count: int) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Shape and type of the stored integers of *count* chips, by sensor."""
+        px = self.config.chip_px
+        return {
+            p: ((count, len(info.bands), px, px), np.dtype(info.dtype)) for p, info in self._infos.items()
+        }
+
+    def gather(self, chips: npt.NDArray[np.int64], out: Arrays | None = None) -> Arrays:
         """Stored integers by sensor, [B, c, H, W], in the order given; runs of one shard are copied at once.
+
+        Args:
+            out: arrays of `layout` to write into.
 
         Raises:
             InputError: a shard is missing, cut short, or holds other bands or chips of another size.
         """
-        px = self.config.chip_px
-        out = {
-            prefix: np.empty((len(chips), len(info.bands), px, px), info.dtype)
-            for prefix, info in self._infos.items()
-        }
+        if out is None:
+            out = {prefix: np.empty(*form) for prefix, form in self.layout(len(chips)).items()}
         for start, stop, shard in self._runs(chips):
-            opened = self._open(shard)
+            opened, rows = self._open(shard), self._rows(chips[start:stop], shard)
             for prefix, target in out.items():
-                np.take(opened[prefix], self._rows(chips[start:stop], shard), axis=0, out=target[start:stop])
+                # "clip" copies straight into place, where "raise" makes a copy first; `_rows` has checked the rows
+                np.take(opened.pixels[prefix], rows, axis=0, out=target[start:stop], mode="clip")
         return out
+
+    def present(self, chips: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.bool_]]:
+        """Which chips have which sensor, for the sensors that some of these chips lack."""
+        found = {prefix: np.ones(len(chips), bool) for prefix in self._infos}
+        for start, stop, shard in self._runs(chips):
+            rows = self._rows(chips[start:stop], shard)
+            for prefix, there in self._open(shard).present.items():
+                found[prefix][start:stop] = there[rows]
+        return {prefix: there for prefix, there in found.items() if not there.all()}
 
     def band_means(self) -> npt.NDArray[np.float64]:
         """Mean of each chip's bands, sensors side by side, physical units: [n, bands]; reads no pixel."""
@@ -221,7 +249,7 @@ class Chips:
 
     def _rows(self, chips: npt.NDArray[np.int64], shard: int) -> npt.NDArray[np.int64]:
         rows = self._row[chips]
-        if rows.max() >= next(iter(self._open(shard).values())).shape[0]:
+        if rows.max() >= self._open(shard).rows:
             raise InputError(
                 f"Shard {self.folder / self._names[shard]} has no row {rows.max()}",
                 "it is not the shard the catalog was written with",
@@ -229,7 +257,7 @@ class Chips:
             )
         return rows
 
-    def _open(self, shard: int) -> Arrays:
+    def _open(self, shard: int) -> Opened:
         if shard not in self._opened:
             path = self.folder / self._names[shard]
             batch = open_shard(path)
@@ -238,14 +266,24 @@ class Chips:
                     prefix: pixels(batch, prefix, len(info.bands), self.config.chip_px)
                     for prefix, info in self._infos.items()
                 }
+                present = {prefix: there for prefix in views if not (there := has(batch, prefix)).all()}
             except (KeyError, ValueError) as error:
                 raise InputError(
                     f"Shard {path} does not hold what the catalog says",
                     str(error),
                     "Cut it again with: curate cut",
                 ) from error
-            self._opened[shard] = views
+            self._opened[shard] = Opened(batch.num_rows, views, present)
         return self._opened[shard]
+
+
+def has(shard: pa.RecordBatch, prefix: str) -> npt.NDArray[np.bool_]:
+    """Which chips of a shard have a sensor: those with pixels that hold data."""
+    valid: npt.NDArray[np.bool_] = pc.fill_null(
+        pc.greater(shard.column(f"{prefix}_valid"), 0), False
+    ).to_numpy(zero_copy_only=False)
+    there: npt.NDArray[np.bool_] = shard.column(prefix).is_valid().to_numpy(zero_copy_only=False)
+    return valid & there
 
 
 def open_catalog(path: Path | str) -> Catalog:
