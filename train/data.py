@@ -1,14 +1,10 @@
-"""Catalog to tensors: which chips, where their pixels lie, and what their numbers mean.
-
-Stored integers travel to the device as they are; there they become physical values (stored × scale + offset)
-and then (value - mean) / std with the catalog's statistics. Pixels without data become 0, the mean.
-"""
+"""Catalog to arrays: which chips, where their pixels lie, and how a batch of them is put together."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from copy import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,143 +13,26 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
-from torch import Tensor
 
-from curate.catalog import Catalog, InputError
+from curate.catalog import Catalog, InputError, read_meta
 from curate.catalog.shards import moments, open_shard, pixels
+from train.inputs import DataConfig, Sensor
+from train.mirror import BOUND_GB, CACHE, Mirror
+from train.storage import is_remote
 
 COLUMNS = ("chip_id", "place", "split", "shard", "shard_row", "lc_dominant_name", "koppen_symbol")
 
+__all__ = ["Chips", "DataConfig", "Sensor", "open_catalog"]
+
 Arrays = dict[str, npt.NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Sensor:
-    """One sensor as the model meets it: how it is stored, and how it is normalised."""
-
-    prefix: str
-    name: str  # sentinel-2-l2a, ...
-    bands: tuple[str, ...]  # in the order of the channels
-    unit: str  # of the physical values: reflectance, dB, m
-    scale: float  # physical = stored × scale + offset
-    offset: float
-    nodata: int
-    mean: tuple[float, ...]  # per band, in `unit`
-    std: tuple[float, ...]
-    scales: tuple[float, ...] = ()  # per band; empty where all are `scale`
-
-    def normalise(self, stored: Tensor) -> Tensor:
-        """Stored integers as float32 of zero mean and unit deviation, 0 where no data is; [B, c, H, W]."""
-        # float32 holds every 16-bit integer, and the nodata values of 32-bit sensors, exactly.
-        values = stored.float()
-        missing = values == self.nodata
-        scales = self.scales or (self.scale,) * len(self.bands)
-        gain = [scale / (std if std > 0 else 1.0) for scale, std in zip(scales, self.std, strict=True)]
-        centre = [(mean - self.offset) / scale for scale, mean in zip(scales, self.mean, strict=True)]
-        shape = (-1, 1, 1)
-        values -= torch.tensor(centre, device=values.device).view(shape)
-        values *= torch.tensor(gain, device=values.device).view(shape)
-        return values.masked_fill_(missing, 0.0)
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """What a model's input is; travels inside its weights, so that bands and units are never positional."""
-
-    sensors: tuple[Sensor, ...]
-    chip_px: int
-    resolution_m: float
-    region: str
-    recipe_hash: str
-    simulated: bool  # True where the values are not measurements
-
-    @classmethod
-    def of(cls, catalog: Catalog, prefixes: Sequence[str] | None = None) -> DataConfig:
-        """The catalog's sensors, all or those named, with its statistics.
-
-        Raises:
-            InputError: the catalog has no such sensor, or its statistics do not fit its bands.
-        """
-        statistics, sensors = catalog.statistics(), []
-        for prefix in prefixes if prefixes is not None else list(catalog.sensors):
-            info = catalog.sensors.get(prefix)
-            if info is None:
-                raise InputError(
-                    f"Catalog {catalog.path} has no sensor {prefix!r}",
-                    f"its sensors are {', '.join(catalog.sensors)}",
-                    "Choose among these with --sensors, or make the catalog with that sensor",
-                )
-            found = statistics.get(prefix)
-            if found is None or found.bands != info.band_names or found.unit != info.unit:
-                raise InputError(
-                    f"The statistics of catalog {catalog.path} do not fit the bands of sensor {prefix!r}",
-                    do="Write them again with: curate cut",
-                )
-            if not np.isfinite([*found.mean, *found.std]).all():
-                raise InputError(
-                    f"The statistics of sensor {prefix!r} of catalog {catalog.path} are not all finite",
-                    do="Write them again with: curate cut",
-                )
-            scaling = (info.scale, info.offset, info.nodata)
-            scales = info.scales if set(info.scales) != {info.scale} else ()
-            sensors.append(
-                Sensor(
-                    prefix, info.sensor, info.band_names, info.unit, *scaling, found.mean, found.std, scales
-                )
-            )
-        meta = catalog.meta
-        return cls(
-            tuple(sensors), meta.chip_px, meta.resolution_m, meta.region, meta.recipe_hash, meta.simulated
-        )
-
-    def on(self, catalog: Catalog) -> DataConfig:
-        """This model's statistics with *catalog*'s way of storing the same sensors.
-
-        Raises:
-            InputError: a sensor is missing, or its bands, their order, the unit or the chip size differ.
-        """
-        there = DataConfig.of(catalog, [sensor.prefix for sensor in self.sensors])
-        for mine, other in zip(self.sensors, there.sensors, strict=True):
-            for field in ("name", "bands", "unit"):
-                if getattr(mine, field) != getattr(other, field):
-                    raise InputError(
-                        f"Catalog {catalog.path} does not fit the model: {field} of sensor {mine.prefix!r}",
-                        f"the model reads {getattr(mine, field)}, the catalog has {getattr(other, field)}",
-                    )
-        if there.chip_px != self.chip_px:
-            raise InputError(
-                f"Catalog {catalog.path} has chips of {there.chip_px} px",
-                f"the model reads {self.chip_px} px",
-            )
-        pairs = zip(self.sensors, there.sensors, strict=True)
-        return replace(there, sensors=tuple(replace(o, mean=m.mean, std=m.std) for m, o in pairs))
-
-    @property
-    def bands(self) -> dict[str, tuple[str, ...]]:
-        """Band names by sensor, as `ModelConfig.sensors` wants them."""
-        return {sensor.prefix: sensor.bands for sensor in self.sensors}
-
-    def images(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Stored integers by sensor as normalised images by sensor, on the device where they are."""
-        return {sensor.prefix: sensor.normalise(stored[sensor.prefix]) for sensor in self.sensors}
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> DataConfig:
-        lists = ("bands", "mean", "std", "scales")  # the last came later
-        sensors = tuple(
-            Sensor(**{**s, **{k: tuple(s[k]) for k in lists if k in s}}) for s in fields["sensors"]
-        )
-        return cls(**{**fields, "sensors": sensors})
 
 
 @dataclass(frozen=True)
 class Opened:
     """A shard that lies open."""
 
+    name: str  # what the mirror calls it
+    batch: pa.RecordBatch
     rows: int
     pixels: Arrays  # by sensor, views of the file
     present: dict[str, npt.NDArray[np.bool_]]  # by sensor, of those that some chip lacks
@@ -164,13 +43,18 @@ class Chips:
 
     def __init__(self, catalog: Catalog, config: DataConfig, split: str) -> None:
         table = catalog.table
-        kept = np.flatnonzero(np.isin(table["split"].to_numpy(zero_copy_only=False), split.split("+")))
+        wanted = pc.is_in(table["split"], pa.array(split.split("+")))
+        kept = np.flatnonzero(wanted.to_numpy(zero_copy_only=False))
         self.config, self.split = config, split
         self.folder: Path = catalog.chips_folder
         self._infos = {sensor.prefix: catalog.sensors[sensor.prefix] for sensor in config.sensors}
         part = table.select([name for name in COLUMNS if name in table.column_names]).take(kept)
         self.columns: Arrays = {name: part[name].to_numpy(zero_copy_only=False) for name in part.column_names}
-        self._names, self._shard = np.unique(self.columns["shard"].astype(str), return_inverse=True)
+        coded = part["shard"].combine_chunks().dictionary_encode()
+        names = coded.dictionary.to_numpy(zero_copy_only=False).astype(str)
+        order = np.argsort(names)
+        self._names, self._shard = names[order], np.argsort(order)[coded.indices.to_numpy()]
+        self._mirror, self._inside = Mirror.of(catalog.path.parent), catalog.meta.chips
         self._row = self.columns["shard_row"].astype(np.int64)
         self._opened: dict[int, Opened] = {}
 
@@ -216,11 +100,16 @@ class Chips:
         """
         if out is None:
             out = {prefix: np.empty(*form) for prefix, form in self.layout(len(chips)).items()}
-        for start, stop, shard in self._runs(chips):
-            opened, rows = self._open(shard), self._rows(chips[start:stop], shard)
-            for prefix, target in out.items():
-                # "clip" copies straight into place, where "raise" makes a copy first; `_rows` has checked the rows
-                np.take(opened.pixels[prefix], rows, axis=0, out=target[start:stop], mode="clip")
+        runs = self._runs(chips)
+        if self._mirror:
+            self._mirror.at_once(self._open, {shard for *_, shard in runs})
+        found = [(a, b, self._open(shard), self._rows(chips[a:b], shard)) for a, b, shard in runs]
+        asked = ((opened.name, rows) for *_, opened, rows in found)
+        with self._mirror.holding(asked) if self._mirror else nullcontext():
+            for start, stop, opened, rows in found:
+                for prefix, target in out.items():
+                    # "clip" copies straight into place, "raise" makes a copy first; `_rows` has checked the rows
+                    np.take(opened.pixels[prefix], rows, axis=0, out=target[start:stop], mode="clip")
         return out
 
     def present(self, chips: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.bool_]]:
@@ -237,7 +126,7 @@ class Chips:
         parts = []
         for start, stop, shard in self._runs(np.arange(len(self))):
             rows = self._rows(np.arange(start, stop), shard)
-            batch = open_shard(self.folder / self._names[shard])
+            batch = self._open(shard).batch
             parts.append(np.concatenate([moments(batch, p).mean[rows] for p in self._infos], axis=1))
         return np.concatenate(parts)
 
@@ -259,8 +148,11 @@ class Chips:
 
     def _open(self, shard: int) -> Opened:
         if shard not in self._opened:
-            path = self.folder / self._names[shard]
-            batch = open_shard(path)
+            path, name = self.folder / self._names[shard], f"{self._inside}/{self._names[shard]}"
+            if self._mirror:
+                name, batch = self._mirror.open(name, list(self._infos))
+            else:
+                batch = open_shard(path)
             try:
                 views = {
                     prefix: pixels(batch, prefix, len(info.bands), self.config.chip_px)
@@ -273,7 +165,7 @@ class Chips:
                     str(error),
                     "Cut it again with: curate cut",
                 ) from error
-            self._opened[shard] = Opened(batch.num_rows, views, present)
+            self._opened[shard] = Opened(name, batch, batch.num_rows, views, present)
         return self._opened[shard]
 
 
@@ -286,12 +178,22 @@ def has(shard: pa.RecordBatch, prefix: str) -> npt.NDArray[np.bool_]:
     return valid & there
 
 
-def open_catalog(path: Path | str) -> Catalog:
+def open_catalog(path: Path | str, cache: Path | str | None = None, bound_gb: float | None = None) -> Catalog:
     """A catalog whose pixels are there, with the columns that training and probing read.
+
+    Args:
+        path: of the catalog; one on s3://, gs:// or https:// is mirrored in *cache* as far as it is read.
+        bound_gb: pixels that may lie in the cache.
 
     Raises:
         InputError: no catalog, another schema version, or chips without pixels.
     """
+    if is_remote(path):
+        url = str(path)
+        bound = (BOUND_GB if bound_gb is None else bound_gb) * 1e9
+        mirror = Mirror(url, Path(cache) if cache else CACHE, bound)
+        path = mirror.file(url.partition("?")[0].rpartition("/")[2])
+        mirror.file(read_meta(path).statistics)
     catalog = Catalog.open(path, COLUMNS)
     catalog.require_pixels()
     return catalog

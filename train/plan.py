@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import pyarrow.compute as pc
+
 from curate.catalog import Catalog, InputError
-from train.data import Chips, DataConfig
+from train.data import DataConfig
 from train.distributed import PARALLEL, Ranks
 from train.execution import PRECISIONS, Execution
 from train.kinds import Kind, kind_of
@@ -19,7 +21,18 @@ from train.settings import Settings, checked, merged, plain, settings_of
 FLAGS = {"train.steps": "--max-steps"}  # where a flag is not called as its key
 DATA_KEYS = ("sensors", "image_size")  # of a model: the catalog decides them
 FREE = {  # what may change when a run goes on
-    *("out", "device", "parallel", "workers", "loggers", "probe", "execution", "catalog"),
+    *(
+        "out",
+        "device",
+        "parallel",
+        "workers",
+        "cache",
+        "cache_gb",
+        "loggers",
+        "probe",
+        "execution",
+        "catalog",
+    ),
     *("train.steps", "train.log_every", "train.save_every", "train.keep_last", "train.probe_every"),
 }
 
@@ -53,7 +66,7 @@ def planned(settings: Settings, catalog: Catalog, among: Ranks) -> Plan:
             f"{', '.join(data.bands) or 'none'} in {catalog.path}",
             do="Give more with --sensors, or make the catalog with more",
         )
-    pairs = len(Chips(catalog, data, "train"))
+    pairs = pc.sum(pc.equal(catalog.table["split"], "train")).as_py()
     if not pairs:
         raise InputError(
             f"The train split of catalog {catalog.path} is empty",

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -50,10 +50,11 @@ def pretrain(
     if not settings.catalog:
         raise InputError("No catalog is given", do="Name one with --catalog, or in the configuration")
     with ranks(settings.device) as among:
-        catalog = open_catalog(settings.catalog)
+        catalog = open_catalog(settings.catalog, settings.cache, settings.cache_gb)
         name = settings.preset or kind_of(settings.kind).default_preset(among.device.type == "cuda")
         seed = settings.train.get("seed", 0)
-        folder = Path(settings.out or f"runs/{settings.kind}-{Path(settings.catalog).stem}-{name}-s{seed}")
+        of = PurePosixPath(settings.catalog.partition("?")[0]).stem
+        folder = Path(settings.out or f"runs/{settings.kind}-{of}-{name}-s{seed}")
         among.first(lambda: claim(folder, resume, overwrite))
         state = read_checkpoint(folder) if resume else None
         plan = resumed(state, settings, given, catalog, among) if state else planned(settings, catalog, among)
@@ -143,7 +144,7 @@ def open_folder(
     (folder / SUMMARY).unlink(missing_ok=True)
     write_text(folder / CONFIG, plan.settings.to_yaml())
     about = {
-        "path": str(catalog.path),
+        "path": plan.settings.catalog,
         "region": catalog.meta.region,
         "recipe_hash": catalog.meta.recipe_hash,
         "train_chips": chips,

@@ -29,6 +29,8 @@ class Settings:
     device: str | None = None
     parallel: str = "ddp"  # or fsdp, where torchrun starts several processes
     workers: int = 1  # threads that prepare batches
+    cache: str | None = None  # where a catalog that lies elsewhere is mirrored
+    cache_gb: float | None = None  # of pixels that may lie there
     loggers: tuple[str, ...] = ()  # beside TensorBoard
     probe: bool = True  # kNN at the end
     model: dict[str, Any] = field(default_factory=dict)  # fields of the kind's configuration

@@ -48,6 +48,9 @@ def _command(kind: str, meaning: str) -> None:
         device: Annotated[Text, typer.Option(help="cpu, cuda or cuda:N; CUDA where there is one.")] = None,
         parallel: Annotated[Text, typer.Option(help="ddp or fsdp, under torchrun.  [default: ddp]")] = None,
         workers: Annotated[Whole, typer.Option(help="Threads that fetch batches.  [default: 1]")] = None,
+        cache_gb: Annotated[
+            Number, typer.Option(help="Of a catalog that lies elsewhere, kept here.  [default: 100]")
+        ] = None,
         precision: Annotated[Text, typer.Option(help="fp32 or bf16; fp32 on a CPU, bf16 on CUDA.")] = None,
         compiled: Annotated[bool, typer.Option("--compile", help="With torch.compile.")] = False,
         checkpointing: Annotated[
@@ -86,6 +89,7 @@ def _command(kind: str, meaning: str) -> None:
             "device": device,
             "parallel": parallel,
             "workers": workers,
+            "cache_gb": cache_gb,
             "sensors": None if sensors is None else [part.strip() for part in sensors.split(",")],
             "loggers": logger or None,
             "probe": False if no_probe else None,
