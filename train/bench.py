@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from train.buffers import Buffers
 from train.data import Chips, DataConfig, Sensor, open_catalog
 from train.execution import Execution
 from train.flops import cost
@@ -254,7 +255,8 @@ def bench_loader(path: Path, setting: Setting) -> float:
     """
     catalog = open_catalog(path)
     chips = Chips(catalog, DataConfig.of(catalog), "train")
-    loader = Loader(chips, min(setting.batch, len(chips)), seed=0, pin_memory=setting.device.type == "cuda")
+    buffers = Buffers(pinned=setting.device.type == "cuda")
+    loader = Loader(chips, min(setting.batch, len(chips)), seed=0, buffers=buffers)
     batches = loader.batches(0, 1_000_000_000)
     next(batches)
     done, started = 0, time.perf_counter()

@@ -1,151 +1,63 @@
-"""Catalog to tensors: which chips, where their pixels lie, and what their numbers mean.
-
-Stored integers travel to the device as they are; there they become physical values (stored × scale + offset)
-and then (value - mean) / std with the catalog's statistics. Pixels without data become 0, the mean.
-"""
+"""Catalog to arrays: which chips, where their pixels lie, and how a batch of them is put together."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from copy import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from curate.catalog import Catalog, InputError
+from curate.catalog import Catalog, InputError, read_meta
 from curate.catalog.shards import moments, open_shard, pixels
+from train.inputs import DataConfig, Sensor
+from train.mirror import BOUND_GB, CACHE, Mirror
+from train.storage import is_remote
 
 COLUMNS = ("chip_id", "place", "split", "shard", "shard_row", "lc_dominant_name", "koppen_symbol")
+
+__all__ = ["Chips", "DataConfig", "Sensor", "open_catalog"]
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Sensor:
-    """One sensor as the model meets it: how it is stored, and how it is normalised."""
+class Opened:
+    """A shard that lies open."""
 
-    prefix: str
-    name: str  # sentinel-2-l2a, ...
-    bands: tuple[str, ...]  # in the order of the channels
-    unit: str  # of the physical values: reflectance, dB, m
-    scale: float  # physical = stored × scale + offset
-    offset: float
-    nodata: int
-    mean: tuple[float, ...]  # per band, in `unit`
-    std: tuple[float, ...]
-    scales: tuple[float, ...] = ()  # per band; empty where all are `scale`
-
-    def normalise(self, stored: Tensor) -> Tensor:
-        """Stored integers as float32 of zero mean and unit deviation, 0 where no data is; [B, c, H, W]."""
-        # float32 holds every 16-bit integer, and the nodata values of 32-bit sensors, exactly.
-        values = stored.float()
-        missing = values == self.nodata
-        scales = self.scales or (self.scale,) * len(self.bands)
-        gain = [scale / (std if std > 0 else 1.0) for scale, std in zip(scales, self.std, strict=True)]
-        centre = [(mean - self.offset) / scale for scale, mean in zip(scales, self.mean, strict=True)]
-        shape = (-1, 1, 1)
-        values -= torch.tensor(centre, device=values.device).view(shape)
-        values *= torch.tensor(gain, device=values.device).view(shape)
-        return values.masked_fill_(missing, 0.0)
+    name: str  # what the mirror calls it
+    batch: pa.RecordBatch
+    rows: int
+    pixels: Arrays  # by sensor, views of the file
+    present: dict[str, npt.NDArray[np.bool_]]  # by sensor, of those that some chip lacks
 
 
-@dataclass(frozen=True)
-class DataConfig:
-    """What a model's input is; travels inside its weights, so that bands and units are never positional."""
+class Columns(Mapping[str, npt.NDArray[Any]]):
+    """Columns of some rows of a table as arrays, each made when it is first asked for: of a million rows that tells."""
 
-    sensors: tuple[Sensor, ...]
-    chip_px: int
-    resolution_m: float
-    region: str
-    recipe_hash: str
-    simulated: bool  # True where the values are not measurements
+    def __init__(self, table: pa.Table, rows: npt.NDArray[np.int64]) -> None:
+        self._table, self._rows = table, pa.array(rows)
+        self._made: Arrays = {}
 
-    @classmethod
-    def of(cls, catalog: Catalog, prefixes: Sequence[str] | None = None) -> DataConfig:
-        """The catalog's sensors, all or those named, with its statistics.
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if name not in self._made:
+            if name not in self._table.column_names:
+                raise KeyError(name)
+            self._made[name] = self._table[name].take(self._rows).to_numpy(zero_copy_only=False)
+        return self._made[name]
 
-        Raises:
-            InputError: the catalog has no such sensor, or its statistics do not fit its bands.
-        """
-        statistics, sensors = catalog.statistics(), []
-        for prefix in prefixes if prefixes is not None else list(catalog.sensors):
-            info = catalog.sensors.get(prefix)
-            if info is None:
-                raise InputError(
-                    f"Catalog {catalog.path} has no sensor {prefix!r}",
-                    f"its sensors are {', '.join(catalog.sensors)}",
-                    "Choose among these with --sensors, or make the catalog with that sensor",
-                )
-            found = statistics.get(prefix)
-            if found is None or found.bands != info.band_names or found.unit != info.unit:
-                raise InputError(
-                    f"The statistics of catalog {catalog.path} do not fit the bands of sensor {prefix!r}",
-                    do="Write them again with: curate cut",
-                )
-            if not np.isfinite([*found.mean, *found.std]).all():
-                raise InputError(
-                    f"The statistics of sensor {prefix!r} of catalog {catalog.path} are not all finite",
-                    do="Write them again with: curate cut",
-                )
-            scaling = (info.scale, info.offset, info.nodata)
-            scales = info.scales if set(info.scales) != {info.scale} else ()
-            sensors.append(
-                Sensor(
-                    prefix, info.sensor, info.band_names, info.unit, *scaling, found.mean, found.std, scales
-                )
-            )
-        meta = catalog.meta
-        return cls(
-            tuple(sensors), meta.chip_px, meta.resolution_m, meta.region, meta.recipe_hash, meta.simulated
-        )
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table.column_names)
 
-    def on(self, catalog: Catalog) -> DataConfig:
-        """This model's statistics with *catalog*'s way of storing the same sensors.
-
-        Raises:
-            InputError: a sensor is missing, or its bands, their order, the unit or the chip size differ.
-        """
-        there = DataConfig.of(catalog, [sensor.prefix for sensor in self.sensors])
-        for mine, other in zip(self.sensors, there.sensors, strict=True):
-            for field in ("name", "bands", "unit"):
-                if getattr(mine, field) != getattr(other, field):
-                    raise InputError(
-                        f"Catalog {catalog.path} does not fit the model: {field} of sensor {mine.prefix!r}",
-                        f"the model reads {getattr(mine, field)}, the catalog has {getattr(other, field)}",
-                    )
-        if there.chip_px != self.chip_px:
-            raise InputError(
-                f"Catalog {catalog.path} has chips of {there.chip_px} px",
-                f"the model reads {self.chip_px} px",
-            )
-        pairs = zip(self.sensors, there.sensors, strict=True)
-        return replace(there, sensors=tuple(replace(o, mean=m.mean, std=m.std) for m, o in pairs))
-
-    @property
-    def bands(self) -> dict[str, tuple[str, ...]]:
-        """Band names by sensor, as `ModelConfig.sensors` wants them."""
-        return {sensor.prefix: sensor.bands for sensor in self.sensors}
-
-    def images(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Stored integers by sensor as normalised images by sensor, on the device where they are."""
-        return {sensor.prefix: sensor.normalise(stored[sensor.prefix]) for sensor in self.sensors}
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> DataConfig:
-        lists = ("bands", "mean", "std", "scales")  # the last came later
-        sensors = tuple(
-            Sensor(**{**s, **{k: tuple(s[k]) for k in lists if k in s}}) for s in fields["sensors"]
-        )
-        return cls(**{**fields, "sensors": sensors})
+    def __len__(self) -> int:
+        return len(self._table.column_names)
 
 
 class Chips:
@@ -153,15 +65,19 @@ class Chips:
 
     def __init__(self, catalog: Catalog, config: DataConfig, split: str) -> None:
         table = catalog.table
-        kept = np.flatnonzero(np.isin(table["split"].to_numpy(zero_copy_only=False), split.split("+")))
+        wanted = pc.is_in(table["split"], pa.array(split.split("+")))
+        kept = np.flatnonzero(wanted.to_numpy(zero_copy_only=False))
         self.config, self.split = config, split
         self.folder: Path = catalog.chips_folder
         self._infos = {sensor.prefix: catalog.sensors[sensor.prefix] for sensor in config.sensors}
-        part = table.select([name for name in COLUMNS if name in table.column_names]).take(kept)
-        self.columns: Arrays = {name: part[name].to_numpy(zero_copy_only=False) for name in part.column_names}
-        self._names, self._shard = np.unique(self.columns["shard"].astype(str), return_inverse=True)
-        self._row = self.columns["shard_row"].astype(np.int64)
-        self._opened: dict[int, Arrays] = {}
+        self.columns: Mapping[str, npt.NDArray[Any]] = Columns(table, kept)
+        coded = table["shard"].take(pa.array(kept)).combine_chunks().dictionary_encode()
+        names = coded.dictionary.to_numpy(zero_copy_only=False).astype(str)
+        order = np.argsort(names)
+        self._names, self._shard = names[order], np.argsort(order)[coded.indices.to_numpy()]
+        self._mirror, self._inside = Mirror.of(catalog.path.parent), catalog.meta.chips
+        self._row: npt.NDArray[np.int64] = self.columns["shard_row"].astype(np.int64)
+        self._opened: dict[int, Opened] = {}
 
     def __len__(self) -> int:
         return len(self._row)
@@ -179,7 +95,7 @@ class Chips:
     def take(self, rows: npt.NDArray[np.int64]) -> Chips:
         """The chips at *rows*, in that order."""
         fewer = copy(self)
-        fewer.columns = {name: values[rows] for name, values in self.columns.items()}
+        fewer.columns = {name: self.columns[name][rows] for name in self.columns}
         fewer._shard, fewer._row = self._shard[rows], self._row[rows]
         return fewer
 
@@ -187,29 +103,51 @@ class Chips:
         """The same chips, those of a shard side by side."""
         return chips[np.lexsort((self._row[chips], self._shard[chips]))]
 
-    def gather(self, chips: npt.NDArray[np.int64]) -> Arrays:
+    def layout(self, count: int) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Shape and type of the stored integers of *count* chips, by sensor."""
+        px = self.config.chip_px
+        return {
+            p: ((count, len(info.bands), px, px), np.dtype(info.dtype)) for p, info in self._infos.items()
+        }
+
+    def gather(self, chips: npt.NDArray[np.int64], out: Arrays | None = None) -> Arrays:
         """Stored integers by sensor, [B, c, H, W], in the order given; runs of one shard are copied at once.
+
+        Args:
+            out: arrays of `layout` to write into.
 
         Raises:
             InputError: a shard is missing, cut short, or holds other bands or chips of another size.
         """
-        px = self.config.chip_px
-        out = {
-            prefix: np.empty((len(chips), len(info.bands), px, px), info.dtype)
-            for prefix, info in self._infos.items()
-        }
-        for start, stop, shard in self._runs(chips):
-            opened = self._open(shard)
-            for prefix, target in out.items():
-                np.take(opened[prefix], self._rows(chips[start:stop], shard), axis=0, out=target[start:stop])
+        if out is None:
+            out = {prefix: np.empty(*form) for prefix, form in self.layout(len(chips)).items()}
+        runs = self._runs(chips)
+        if self._mirror:
+            self._mirror.at_once(self._open, {shard for *_, shard in runs})
+        found = [(a, b, self._open(shard), self._rows(chips[a:b], shard)) for a, b, shard in runs]
+        asked = ((opened.name, rows) for *_, opened, rows in found)
+        with self._mirror.holding(asked) if self._mirror else nullcontext():
+            for start, stop, opened, rows in found:
+                for prefix, target in out.items():
+                    # "clip" copies straight into place, "raise" makes a copy first; `_rows` has checked the rows
+                    np.take(opened.pixels[prefix], rows, axis=0, out=target[start:stop], mode="clip")
         return out
+
+    def present(self, chips: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.bool_]]:
+        """Which chips have which sensor, for the sensors that some of these chips lack."""
+        found = {prefix: np.ones(len(chips), bool) for prefix in self._infos}
+        for start, stop, shard in self._runs(chips):
+            rows = self._rows(chips[start:stop], shard)
+            for prefix, there in self._open(shard).present.items():
+                found[prefix][start:stop] = there[rows]
+        return {prefix: there for prefix, there in found.items() if not there.all()}
 
     def band_means(self) -> npt.NDArray[np.float64]:
         """Mean of each chip's bands, sensors side by side, physical units: [n, bands]; reads no pixel."""
         parts = []
         for start, stop, shard in self._runs(np.arange(len(self))):
             rows = self._rows(np.arange(start, stop), shard)
-            batch = open_shard(self.folder / self._names[shard])
+            batch = self._open(shard).batch
             parts.append(np.concatenate([moments(batch, p).mean[rows] for p in self._infos], axis=1))
         return np.concatenate(parts)
 
@@ -221,7 +159,7 @@ class Chips:
 
     def _rows(self, chips: npt.NDArray[np.int64], shard: int) -> npt.NDArray[np.int64]:
         rows = self._row[chips]
-        if rows.max() >= next(iter(self._open(shard).values())).shape[0]:
+        if rows.max() >= self._open(shard).rows:
             raise InputError(
                 f"Shard {self.folder / self._names[shard]} has no row {rows.max()}",
                 "it is not the shard the catalog was written with",
@@ -229,31 +167,54 @@ class Chips:
             )
         return rows
 
-    def _open(self, shard: int) -> Arrays:
+    def _open(self, shard: int) -> Opened:
         if shard not in self._opened:
-            path = self.folder / self._names[shard]
-            batch = open_shard(path)
+            path, name = self.folder / self._names[shard], f"{self._inside}/{self._names[shard]}"
+            if self._mirror:
+                name, batch = self._mirror.open(name, list(self._infos))
+            else:
+                batch = open_shard(path)
             try:
                 views = {
                     prefix: pixels(batch, prefix, len(info.bands), self.config.chip_px)
                     for prefix, info in self._infos.items()
                 }
+                present = {prefix: there for prefix in views if not (there := has(batch, prefix)).all()}
             except (KeyError, ValueError) as error:
                 raise InputError(
                     f"Shard {path} does not hold what the catalog says",
                     str(error),
                     "Cut it again with: curate cut",
                 ) from error
-            self._opened[shard] = views
+            self._opened[shard] = Opened(name, batch, batch.num_rows, views, present)
         return self._opened[shard]
 
 
-def open_catalog(path: Path | str) -> Catalog:
+def has(shard: pa.RecordBatch, prefix: str) -> npt.NDArray[np.bool_]:
+    """Which chips of a shard have a sensor: those with pixels that hold data."""
+    valid: npt.NDArray[np.bool_] = pc.fill_null(
+        pc.greater(shard.column(f"{prefix}_valid"), 0), False
+    ).to_numpy(zero_copy_only=False)
+    there: npt.NDArray[np.bool_] = shard.column(prefix).is_valid().to_numpy(zero_copy_only=False)
+    return valid & there
+
+
+def open_catalog(path: Path | str, cache: Path | str | None = None, bound_gb: float | None = None) -> Catalog:
     """A catalog whose pixels are there, with the columns that training and probing read.
+
+    Args:
+        path: of the catalog; one on s3://, gs:// or https:// is mirrored in *cache* as far as it is read.
+        bound_gb: pixels that may lie in the cache.
 
     Raises:
         InputError: no catalog, another schema version, or chips without pixels.
     """
+    if is_remote(path):
+        url = str(path)
+        bound = (BOUND_GB if bound_gb is None else bound_gb) * 1e9
+        mirror = Mirror(url, Path(cache) if cache else CACHE, bound)
+        path = mirror.file(url.partition("?")[0].rpartition("/")[2])
+        mirror.file(read_meta(path).statistics)
     catalog = Catalog.open(path, COLUMNS)
     catalog.require_pixels()
     return catalog

@@ -1,33 +1,66 @@
-"""Batches in a seeded order that is a pure function of the step, so that any step can be resumed at."""
+"""Batches in a seeded order that is a pure function of the step, so that any step can be resumed at.
+
+Which chips a step shows, and how they are turned, depends on the seed and the step alone: not on the threads that
+fetch, nor on the ranks, each of which fetches its rows of the step's batch.
+"""
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice, repeat
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from train.data import Chips
+from train.buffers import Buffers
+from train.data import Chips, DataConfig
 
-AHEAD = 2  # batches that the thread prepares while the device computes
+AHEAD = 2  # batches that lie ready while the device computes, beside those that threads work on
 ORDER, FLIPS = 0, 1  # separate streams of random numbers under one seed
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Chips of one step: stored integers by sensor [B, c, H, W] in host memory."""
+    """Chips of one step, or this rank's share: stored integers by sensor [B, c, H, W] in host memory."""
 
     step: int
     chips: npt.NDArray[np.int64]
     stored: dict[str, Tensor]
+    present: dict[str, Tensor] = field(default_factory=dict)  # [B], of sensors that some chip here lacks
+    symmetry: int = 0  # of the square, the same for all sensors
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Some of the chips, without a copy."""
+        stored, present = (
+            {sensor: values[start:stop] for sensor, values in each.items()}
+            for each in (self.stored, self.present)
+        )
+        return Batch(self.step, self.chips[start:stop], stored, present, self.symmetry)
 
     def to(self, device: torch.device) -> dict[str, Tensor]:
+        """Stored integers on *device*, as they are."""
         return {sensor: values.to(device, non_blocking=True) for sensor, values in self.stored.items()}
+
+    def on(self, device: torch.device, data: DataConfig) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Normalised images by sensor, turned, and which of them are there, on *device*."""
+        there = {sensor: values.to(device, non_blocking=True) for sensor, values in self.present.items()}
+        images = data.images(self.to(device))
+        return {sensor: turned(values, self.symmetry) for sensor, values in images.items()}, there
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a batch is to hold."""
+
+    step: int
+    chips: npt.NDArray[np.int64]
+    symmetry: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,49 +69,61 @@ class Loader:
 
     An epoch holds len(chips) // batch_size full batches: a short last one would be an easier contrastive
     task. Which chips it leaves out changes from epoch to epoch. A split smaller than a batch is one batch.
+
+    Args:
+        batch_size: of all ranks together, a multiple of their number.
     """
 
     chips: Chips
     batch_size: int
     seed: int
     flips: bool = True  # one of the eight symmetries of the square for a batch, the same for all its sensors
-    pin_memory: bool = False
+    buffers: Buffers = field(default_factory=Buffers)
+    rank: int = 0
+    world: int = 1
 
     @property
     def steps_per_epoch(self) -> int:
         return max(len(self.chips) // self.batch_size, 1)
 
-    def order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """The epoch's permutation of all chips."""
+    def permutation(self, epoch: int) -> npt.NDArray[np.int64]:
+        """The epoch's order of all chips."""
         return np.random.default_rng((self.seed, ORDER, epoch)).permutation(len(self.chips))
 
-    def _batch(self, step: int, chips: npt.NDArray[np.int64]) -> Batch:
-        chips = self.chips.in_storage_order(chips)
-        symmetry = int(np.random.default_rng((self.seed, FLIPS, step)).integers(8)) if self.flips else 0
-        stored = {}
-        for sensor, values in self.chips.gather(chips).items():
-            tensor = torch.from_numpy(np.ascontiguousarray(turned(values, symmetry)))
-            stored[sensor] = tensor.pin_memory() if self.pin_memory else tensor
-        return Batch(step, chips, stored)
-
-    def batches(self, first: int, last: int) -> Iterator[Batch]:
-        """The batches of steps *first* to *last* - 1."""
-        epoch, order = -1, np.empty(0, np.int64)
+    def orders(self, first: int, last: int) -> Iterator[Order]:
+        """What this rank's batches of steps *first* to *last* - 1 are to hold."""
+        epoch, permutation = -1, np.empty(0, np.int64)
         for step in range(first, last):
             if step // self.steps_per_epoch != epoch:  # one permutation an epoch, not one a step
                 epoch = step // self.steps_per_epoch
-                order = self.order(epoch)
+                permutation = self.permutation(epoch)
             start = step % self.steps_per_epoch * self.batch_size
-            yield self._batch(step, order[start : start + self.batch_size])
+            whole = self.chips.in_storage_order(permutation[start : start + self.batch_size])
+            share = len(whole) // self.world
+            mine = whole[self.rank * share : (self.rank + 1) * share]
+            symmetry = int(np.random.default_rng((self.seed, FLIPS, step)).integers(8)) if self.flips else 0
+            yield Order(step, mine, symmetry)
+
+    def fetch(self, order: Order) -> Batch:
+        """The batch that *order* asks for."""
+        forms = self.chips.layout(len(order.chips))
+        stored = {sensor: self.buffers.take(*form) for sensor, form in forms.items()}
+        self.chips.gather(order.chips, {sensor: tensor.numpy() for sensor, tensor in stored.items()})
+        return Batch(order.step, order.chips, stored, _present(self.chips, order.chips), order.symmetry)
+
+    def batches(self, first: int, last: int, workers: int = 0) -> Generator[Batch]:
+        """The batches of steps *first* to *last* - 1, the same for any number of threads that fetch ahead."""
+        orders = self.orders(first, last)
+        if workers:
+            return fetched((partial(self.fetch, order) for order in orders), workers)
+        return (self.fetch(order) for order in orders)
 
 
-def turned(values: npt.NDArray[np.generic], symmetry: int) -> npt.NDArray[np.generic]:
+def turned(values: Tensor, symmetry: int) -> Tensor:
     """Images [B, c, H, W] under one of the square's eight symmetries, 0 leaving them as they are."""
-    if symmetry & 1:
-        values = values[..., ::-1]
-    if symmetry & 2:
-        values = values[..., ::-1, :]
-    return values.swapaxes(-1, -2) if symmetry & 4 else values
+    dims = [dim for bit, dim in ((1, -1), (2, -2)) if symmetry & bit]
+    values = values.flip(dims) if dims else values
+    return values.transpose(-1, -2) if symmetry & 4 else values
 
 
 def in_order(chips: Chips, batch_size: int) -> Iterator[Batch]:
@@ -86,51 +131,31 @@ def in_order(chips: Chips, batch_size: int) -> Iterator[Batch]:
     for step, start in enumerate(range(0, len(chips), batch_size)):
         index = np.arange(start, min(start + batch_size, len(chips)))
         stored = {sensor: torch.from_numpy(values) for sensor, values in chips.gather(index).items()}
-        yield Batch(step, index, stored)
+        yield Batch(step, index, stored, _present(chips, index))
+
+
+def _present(chips: Chips, index: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+    return {sensor: torch.from_numpy(there) for sensor, there in chips.present(index).items()}
 
 
 def prefetched(batches: Iterator[Batch], ahead: int = AHEAD) -> Generator[Batch]:
-    """The same batches, prepared by one thread while the caller computes; its errors are raised here.
+    """The same batches, prepared by one thread while the caller computes; its errors are raised here."""
+    return fetched(repeat(partial(next, batches, None)), 1, ahead)
 
-    One thread is enough: gathering is a copy out of the page cache, during which Python's lock is free.
+
+def fetched(
+    tasks: Iterator[Callable[[], Batch | None]], workers: int, ahead: int = AHEAD
+) -> Generator[Batch]:
+    """What *tasks* give, in their order and up to the first None, while *workers* threads work ahead of the caller.
+
+    Threads are enough: gathering is a copy out of the page cache, or waits for a network, and meanwhile Python's
+    lock is free.
     """
-    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(ahead)
-    stop = threading.Event()
-    put = _offer(ready, stop)
-
-    def fill() -> None:
-        try:
-            for batch in batches:
-                if not put(batch):
-                    return
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    thread = threading.Thread(target=fill, name="prefetch", daemon=True)
-    thread.start()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="prefetch")
     try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+        waiting: deque[Future[Batch | None]] = deque(pool.submit(t) for t in islice(tasks, workers + ahead))
+        while waiting and (batch := waiting.popleft().result()) is not None:
+            waiting.extend(pool.submit(task) for task in islice(tasks, 1))
+            yield batch
     finally:
-        stop.set()
-        thread.join()
-
-
-def _offer(
-    ready: queue.Queue[Batch | BaseException | None], stop: threading.Event
-) -> Callable[[Batch | BaseException | None], bool]:
-    """Put that gives up, and says so, once nobody reads any more."""
-
-    def put(item: Batch | BaseException | None) -> bool:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    return put
+        pool.shutdown(cancel_futures=True)

@@ -4,133 +4,145 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from train.checkpoint import restore, save_checkpoint
+from train.average import Average
+from train.buffers import Buffers
+from train.checkpoint import BEST, prune, restore, save_checkpoint, save_weights
 from train.data import Chips, DataConfig
+from train.distributed import Ranks, full, spread, unsynchronised
+from train.execution import Execution
 from train.journal import Journal
 from train.kinds import Pretraining, Rows
-from train.loader import Loader, in_order, prefetched
+from train.loader import Batch, Loader
 from train.optimise import TrainConfig, optimiser_for, set_lr
 from train.progress import Bar
+from train.validation import validate, watch
 
 
-def train(
-    pretraining: Pretraining,
-    data: DataConfig,
-    chips: Chips,
-    validation: Chips | None,
-    config: TrainConfig,
-    folder: Path,
-    state: dict[str, Any] | None = None,
-    marks: dict[str, Any] | None = None,
-) -> tuple[int, Journal]:
+@dataclass(frozen=True)
+class Run:
+    """What is trained, on what, where, and how."""
+
+    pretraining: Pretraining
+    data: DataConfig
+    chips: Chips
+    validation: Chips
+    config: TrainConfig
+    folder: Path
+    ranks: Ranks
+    execution: Execution = field(default_factory=Execution)
+    parallel: str = "ddp"
+    workers: int = 1
+    marks: Mapping[str, Any] = field(default_factory=dict)  # more to write into checkpoints
+
+
+def train(run: Run, journal: Journal, state: Mapping[str, Any] | None = None) -> int:
     """Train until `config.steps`, or SIGTERM or SIGINT; either way a checkpoint is saved. The steps done.
 
+    The model ends with the weights that are to be judged and kept: the averaged ones where there are such.
+
     Args:
-        validation: chips whose loss is measured at every checkpoint, with the same masks each time.
         state: of `read_checkpoint`, to go on from.
-        marks: more to write into checkpoints.
 
     Raises:
         RunError: the loss is not finite; the last checkpoint stays as it is.
     """
-    model, names = pretraining.model, (*pretraining.names, "grad_norm")
-    device = next(model.parameters()).device
+    pretraining, config, ranks, device = run.pretraining, run.config, run.ranks, run.ranks.device
+    model, names = pretraining.model, journal.names
+    run.execution.prepare(model)
+    learner = spread(pretraining, ranks, run.parallel)
     optimiser = optimiser_for(model, config)
-    journal = Journal(folder, config.log_every, names, pretraining.followed, eager=device.type == "cpu")
-    step = 0
+    average = Average(model, config.ema) if config.ema else None
+    step, best = 0, dict[str, Any]()
     if state is not None:
-        step = restore(state, model, optimiser)
+        step, best = restore(state, model, optimiser, average), dict(state["best"])
         journal.resume(state["journal"])
-        journal.forget_after(step)
-    loader = Loader(chips, config.batch_size, config.seed, pin_memory=device.type == "cuda")
-    about = {
-        "kind": model.kind,
-        "model_config": model.config.to_json(),
-        "data": data.to_json(),
-        "train": config.to_json(),
-        **(marks or {}),
-    }
+    buffers = Buffers(pinned=device.type == "cuda")
+    loader = Loader(run.chips, config.batch_size, config.seed, True, buffers, ranks.rank, ranks.world)
 
-    def save() -> None:
+    def save(last: bool = False) -> None:
         journal.flush(step - 1, config.lr_at(step - 1))  # reads what is pending: no broken state is saved
-        save_checkpoint(folder, step, model, optimiser, {"journal": journal.to_json(), **about})
+        with average.in_place() if average else nullcontext():
+            judge(last)
+        about = {"journal": journal.to_json(), "best": best, **run.marks}
+        save_checkpoint(run.folder, step, model, optimiser, average, about, ranks)
+        if ranks.writes:
+            prune(run.folder, config.keep_last, best.get("step"))
+        journal.restart_clock()
+
+    def judge(last: bool) -> None:
         for what, layers in pretraining.observe().items():
-            journal.write(what, step=step, layers=layers)
+            journal.write(what, step, layers=layers)
+        where = (run.data, run.validation, config, run.execution, ranks)
+        found = {} if last else validate(learner, pretraining, *where)
+        if found:
+            journal.write("val", step, **found)
+        if found and found[pretraining.names[0]] < best.get("loss", float("inf")):
+            best.update(step=step, loss=found[pretraining.names[0]])
+            save_weights(run.folder / BEST, model, run.data, config, step, ranks)
+
+    def probe() -> None:
+        with average.in_place() if average else nullcontext():
+            journal.write("knn", step, **watch(pretraining, run.chips, run.validation, config.seed))
+        journal.restart_clock()
 
     pretraining.train()
-    ahead = closing(prefetched(loader.batches(step, config.steps)))
-    with stop_signals() as stopped, Bar(step, config.steps) as bar, ahead as batches:
+    ahead = closing(loader.batches(step, config.steps, run.workers))
+    with stop_signals() as stopped, Bar(step, config.steps, ranks.writes) as bar, ahead as batches:
         journal.restart_clock()
-        while not stopped:
+        while not (halted := ranks.any(bool(stopped))):
             asked = time.perf_counter()
             if (batch := next(batches, None)) is None:
                 break
             waited_s = time.perf_counter() - asked
             lr = config.lr_at(step)
             set_lr(optimiser, lr)
-            images = data.images(batch.to(device))
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                losses = pretraining(images, {}, Rows(step, 0, len(batch.chips), len(batch.chips)))
-            losses["total"].backward()
-            norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            losses = backward(run, learner, batch)
+            norm = full(nn.utils.clip_grad_norm_(model.parameters(), config.clip))
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
+            if average:
+                average.update()
 
-            values = torch.stack([{**losses, "grad_norm": norm}[name].detach() for name in names])
-            if journal.add(step, chips.ids[batch.chips].tolist(), values, lr, waited_s):
+            values = torch.stack([{**losses, "grad_norm": norm}[name] for name in names])
+            if journal.add(step, run.chips.ids[batch.chips].tolist(), values, lr, waited_s):
                 bar.show(journal.latest)
             step += 1
             bar.advance()
-            if step % config.save_every == 0 and step < config.steps:
+            if step % config.save_every == 0 or step == config.steps:
                 save()
-                journal_validation(pretraining, data, validation, config, journal, step)
-        save()
-        if step >= config.steps:
-            journal_validation(pretraining, data, validation, config, journal, step)
-    return step, journal
+            if config.probe_every and step % config.probe_every == 0 and step < config.steps:
+                probe()
+        if halted:
+            save(last=True)  # who was told to stop has no time to validate
+    if average:
+        average.hand_over()
+    return step
 
 
-def journal_validation(
-    pretraining: Pretraining,
-    data: DataConfig,
-    chips: Chips | None,
-    config: TrainConfig,
-    journal: Journal,
-    step: int,
-) -> None:
-    """Write the losses on *chips*, if there are any."""
-    if chips is not None and len(chips):
-        journal.write("val", step=step, **validate(pretraining, data, chips, config))
-        journal.restart_clock()
-
-
-@torch.no_grad()
-def validate(
-    pretraining: Pretraining, data: DataConfig, chips: Chips, config: TrainConfig
-) -> dict[str, float]:
-    """Mean losses over the first batches of *chips*, with masks that are the same each time."""
-    device, names = next(pretraining.parameters()).device, pretraining.names
-    total, seen = torch.zeros(len(names), device=device), 0
-    pretraining.eval()
-    for batch in in_order(chips, config.batch_size):
-        if batch.step == config.validation_batches:
-            break
-        rows = Rows(batch.step, 0, len(batch.chips), len(batch.chips))
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            losses = pretraining(data.images(batch.to(device)), {}, rows)
-        total += torch.stack([losses[name] for name in names]) * len(batch.chips)
-        seen += len(batch.chips)
-    pretraining.train()
-    means: list[float] = (total / seen).tolist()
-    return {**dict(zip(names, means, strict=True)), "chips": seen}
+def backward(run: Run, learner: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """Add up a batch's gradients over `accumulate` passes; mean losses by name, detached."""
+    config, ranks = run.config, run.ranks
+    size, passes = len(batch.chips), config.accumulate
+    rows, total = size // passes, dict[str, Tensor]()
+    for i in range(passes):
+        images, present = batch.part(i * rows, (i + 1) * rows).on(ranks.device, run.data)
+        first = ranks.rank * size + i * rows
+        seen = Rows(batch.step, first, first + rows, ranks.world * size)
+        with unsynchronised(learner, last=i == passes - 1):
+            with run.execution.autocast(ranks.device):
+                losses = learner(images, present, seen)
+            (losses["total"] / passes).backward()
+        total = {name: total.get(name, 0) + loss.detach() / passes for name, loss in losses.items()}
+    return total
 
 
 @contextmanager

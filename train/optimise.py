@@ -18,7 +18,7 @@ class TrainConfig:
     """Everything that decides a training run, given the model and the data."""
 
     steps: int
-    batch_size: int  # pairs
+    batch_size: int  # pairs a step, of all ranks and passes together
     lr: float  # at its peak
     seed: int = 0
     masking: str = "random"
@@ -30,9 +30,13 @@ class TrainConfig:
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float = 1.0  # largest norm of the gradient
+    accumulate: int = 1  # passes that a step's batch is divided into, to save memory
+    ema: float = 0.0  # decay of the averaged weights that are judged and kept; 0 keeps the trained ones
     log_every: int = 10  # steps
     save_every: int = 500  # steps; the validation split is measured then too
+    keep_last: int = 2  # checkpoints; the one with the best validation loss stays besides
     validation_batches: int = 8
+    probe_every: int = 0  # steps between kNN probes of the validation split; 0 leaves it to the end
 
     def lr_at(self, step: int) -> float:
         """Rate of *step*, counted from 0: linear warm-up, then a cosine."""

@@ -14,7 +14,7 @@ APART = ("lr", "pairs_per_s", "data_wait", "grad_norm")  # what is no loss
 class Bar:
     """Steps done, and the latest losses, learning rate and speed."""
 
-    def __init__(self, done: int, steps: int) -> None:
+    def __init__(self, done: int, steps: int, shown: bool = True) -> None:
         console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("training"),
@@ -23,7 +23,7 @@ class Bar:
             TimeRemainingColumn(),
             TextColumn("{task.fields[losses]}"),
             console=console,
-            disable=not console.is_terminal,
+            disable=not (shown and console.is_terminal),
         )
         self._task = self._progress.add_task("training", total=steps, completed=done, losses="")
 

@@ -5,38 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from rich.table import Table
 
 from curate.catalog import Catalog
-from train.data import Chips, DataConfig
+from train.data import Chips
+from train.distributed import Ranks
 from train.evaluate.knn import Estimate
 from train.evaluate.probe import K, Probe
 from train.evaluate.routing import COLLAPSED
 from train.kinds import Pretraining
-from train.optimise import TrainConfig
+from train.plan import Plan
 
 
 def heading(
-    catalog: Catalog,
-    data: DataConfig,
-    chips: Chips,
-    validation: Chips,
-    pretraining: Pretraining,
-    config: TrainConfig,
-    preset: str,
-    device: torch.device,
+    catalog: Catalog, plan: Plan, chips: Chips, validation: Chips, pretraining: Pretraining, among: Ranks
 ) -> str:
     """What is trained, on what, for how long."""
+    data, config = plan.data, plan.train
     sensors = ", ".join(f"{s.prefix} ({len(s.bands)} bands, {s.unit})" for s in data.sensors)
     millions = sum(p.numel() for p in pretraining.model.parameters()) / 1e6
     epochs = config.steps * config.batch_size / len(chips)
+    passes = f" in {config.accumulate} passes" if config.accumulate > 1 else ""
+    shared = f" × {among.world} ({plan.settings.parallel})" if among.world > 1 else ""
+    average = f", weights averaged over {1 / (1 - config.ema):,.0f} steps" if config.ema else ""
     return (
         f"catalog  {catalog.path}{' (simulated)' if data.simulated else ''}: {len(chips):,} chips to train, "
         f"{len(validation):,} to validate, {data.chip_px} px, {sensors}\n"
-        f"model    {preset}: {millions:.1f} M parameters, {pretraining.describe()}\n"
-        f"training {config.steps:,} steps of {config.batch_size} pairs ({epochs:.1f} epochs), "
-        f"{config.masking} masking {config.mask_ratio:.0%}, seed {config.seed}, {device}"
+        f"model    {plan.kind.name} {plan.preset}: {millions:.1f} M parameters, {pretraining.describe()}\n"
+        f"training {config.steps:,} steps of {config.batch_size} pairs{passes} ({epochs:.1f} epochs), "
+        f"{config.masking} masking {config.mask_ratio:.0%}, seed {config.seed}{average}, "
+        f"{among.device.type if among.world > 1 else among.device}{shared}, {plan.execution.precision}"
     )
 
 
@@ -46,11 +44,11 @@ def stopped(folder: Path, step: int, steps: int) -> str:
     )
 
 
-def fall(ends: Mapping[str, float]) -> str:
+def fall(loss: str, ends: Mapping[str, float]) -> str:
     """How far the loss fell."""
     n = int(ends["steps"])
     return (
-        f"reconstruction loss: first {n} steps {ends['first']:.4f} -> last {n} steps {ends['last']:.4f} "
+        f"{loss} loss: first {n} steps {ends['first']:.4f} -> last {n} steps {ends['last']:.4f} "
         f"({-ends['fall']:+.1%})"
     )
 

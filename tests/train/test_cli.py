@@ -52,11 +52,14 @@ def test_training_ends_with_weights_and_probes(run):
     folder = cwd / "runs" / "csmoe-toy-tiny-s0"
     written = {path.name for path in folder.iterdir()}
     assert written == {
-        "checkpoint.pt",
-        "config.json",
+        "best.safetensors",
+        "checkpoints",
+        "config.yaml",
         "log.jsonl",
+        "origin.json",
         "probe.json",
         "summary.json",
+        "tensorboard",
         "weights.safetensors",
     }
     assert "(simulated)" in done.stdout
@@ -134,8 +137,18 @@ def test_sigterm_saves_and_resuming_finishes(toy, tmp_path):
         (("--lr", "nan"), "--lr is nan"),
         (("--device", "abacus"), "no device 'abacus'"),
         (("--sensors", "s2,dem"), "no sensor 'dem'"),
-        (("--sensors", "s2"), "at least two"),
+        (("--sensors", "s2"), "at least 2 sensors"),
         (("--resume",), "nothing to resume"),
+        (("--accumulate", 3), "--batch-size"),
+        (("--ema", 1), "--ema is 1"),
+        (("--precision", "int4"), "no precision 'int4'"),
+        (("--parallel", "tpu"), "no parallel 'tpu'"),
+        (("--logger", "abacus"), "no logger 'abacus'"),
+        (("--config", "none.yaml"), "none.yaml cannot be read"),
+        (("--set", "train.acumulate=2"), "Did you mean 'train.accumulate'"),
+        (("--set", "model.experts=many"), "model.experts is 'many'"),
+        (("--set", "model.image_size=9"), "the catalog decides it"),
+        (("--set", "model.pool=max"), "pool 'max'"),
         (("--catalog", "none.parquet"), "no catalog none.parquet"),
     ],
 )
@@ -195,3 +208,24 @@ def test_help_is_there_at_once(arguments):
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
     assert min(seconds) < 0.5
+
+
+def test_a_run_can_be_repeated_from_its_configuration(run, tmp_path):
+    """Relative paths are those of the first run, so it is repeated where that was made."""
+    cwd, _ = run
+    config = cwd / "runs/csmoe-toy-tiny-s0/config.yaml"
+    again = train("csmoe", "--config", config, "--out", tmp_path / "again", "--max-steps", 2, cwd=cwd)
+    assert again.returncode == 0, again.stderr
+    first, second = (
+        [line for line in config.read_text().splitlines() if not line.strip().startswith(("out:", "steps:"))]
+        for config in (config, tmp_path / "again" / "config.yaml")
+    )
+    assert first == second
+
+
+def test_csmae_is_a_command_with_its_own_presets(toy, tmp_path):
+    options = ("--max-steps", 1, "--no-probe", "--out", "run", *QUICK)
+    done = train("csmae", "--catalog", toy, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "csmae csmae-sesd-tiny" in done.stdout
+    assert load_model(tmp_path / "run")[0].config.experts == 0

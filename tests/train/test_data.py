@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -5,9 +6,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from curate.catalog import Catalog, InputError
-from curate.catalog.shards import open_shard, pixels
+from curate.catalog import Catalog, InputError, SensorInfo
+from curate.catalog.schema import METADATA_KEY
+from curate.catalog.shards import SensorChips, open_shard, pixels, write_shard
 from train.data import Chips, DataConfig, Sensor, open_catalog
+from train.kinds import KINDS, Rows
+from train.loader import Loader, Order
+from train.optimise import TrainConfig
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +172,60 @@ def test_a_shard_that_is_not_what_the_catalog_says(make_catalog, tmp_path, damag
     catalog = open_catalog(path)
     with pytest.raises(InputError, match=r"00000\.arrow"):
         Chips(catalog, DataConfig.of(catalog), "train").gather(np.arange(8))
+
+
+def without_s1(path, rows):
+    """The shard at *path* with no data of s1 in *rows*."""
+    batch, px = open_shard.__wrapped__(path), 32
+    described = json.loads(batch.schema.metadata[METADATA_KEY])["sensors"]
+    sensors = [SensorInfo.from_json(fields) for fields in described]
+    stored = {}
+    for info in sensors:
+        values = pixels(batch, info.prefix, len(info.bands), px).copy()
+        valid = np.ones(len(values), np.float32)
+        if info.prefix == "s1":
+            values[rows], valid[rows] = info.nodata, 0
+        stored[info.prefix] = SensorChips(values, valid, np.zeros_like(valid))
+    write_shard(path, sensors, batch.column("chip_id").to_pylist(), stored)
+
+
+def test_a_sensor_that_chips_lack_is_masked_and_reaches_nothing(make_catalog, tmp_path, small_config):
+    """What is in the place of missing pixels changes neither a loss nor a gradient."""
+    catalog = make_catalog(tmp_path, chips=16)
+    shard = tmp_path / "toy" / "chips" / "00000.arrow"
+    opened = open_catalog(catalog)
+    chips = Chips(opened, DataConfig.of(opened), "train")
+    assert next(iter(Loader(chips, 4, 0).batches(0, 1))).present == {}
+    lacking = [1, 5, 6]
+    without_s1(shard, lacking)
+    open_shard.cache_clear()
+    chips = Chips(opened, DataConfig.of(opened), "train")
+    batch = Loader(chips, len(chips), 0).fetch(Order(0, np.arange(len(chips))))
+    rows = chips.columns["shard_row"][batch.chips]
+    assert set(batch.present) == {"s1"}
+    assert np.array_equal(batch.present["s1"].numpy(), ~np.isin(rows, lacking))
+
+    gradients = []
+    for filling in (0.0, float("nan")):
+        images, present = batch.on(torch.device("cpu"), chips.config)
+        images["s1"][~present["s1"]] = filling
+        model = KINDS["csmoe"].untrained(small_config, 0)
+        learning = KINDS["csmoe"].pretraining(model, TrainConfig(steps=1, batch_size=len(chips), lr=1e-3))
+        learning(images, present, Rows(0, 0, len(chips), len(chips)))["total"].backward()
+        gradients.append([p.grad.clone() for p in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    assert all(gradient.isfinite().all() for gradient in gradients[0])
+
+
+def test_a_shard_deleted_under_training_is_named(make_catalog, tmp_path):
+    opened = open_catalog(make_catalog(tmp_path, chips=32))
+    chips = Chips(opened, DataConfig.of(opened), "train")
+    batches = Loader(chips, 4, 0).batches(0, 100, workers=2)
+    next(batches)
+    fresh = Chips(opened, DataConfig.of(opened), "train")
+    open_shard.cache_clear()
+    (tmp_path / "toy" / "chips" / "00016.arrow").unlink()
+    next(batches)  # who has it mapped goes on
+    with pytest.raises(InputError, match=r"00016\.arrow"):
+        list(Loader(fresh, 4, 0).batches(0, 8, workers=2))
+    batches.close()

@@ -12,8 +12,17 @@ from safetensors import safe_open
 
 from curate.catalog import InputError, RunError
 from train import loop
-from train.checkpoint import CHECKPOINT, WEIGHTS, load_model, read_checkpoint, save_weights
+from train.checkpoint import (
+    BEST,
+    CHECKPOINTS,
+    WEIGHTS,
+    checkpoints,
+    load_model,
+    read_checkpoint,
+    save_weights,
+)
 from train.data import Chips, DataConfig, open_catalog
+from train.distributed import Ranks
 from train.journal import LOG, Journal
 from train.kinds import KINDS
 from train.kinds.csmoe import CrossSensor
@@ -33,11 +42,15 @@ def splits(toy):
 def run(splits, small_config):
     data, chips, validation = splits
 
-    def start(folder, config=CONFIG, state=None):
-        model = KINDS["csmoe"].untrained(small_config, config.seed)
-        pretraining = KINDS["csmoe"].pretraining(model, config)
-        step, journal = loop.train(pretraining, data, chips, validation, config, folder, state)
-        return model, step, journal
+    def start(folder, config=CONFIG, state=None, model_config=small_config):
+        model = KINDS["csmoe"].untrained(model_config, config.seed)
+        pretraining, alone = KINDS["csmoe"].pretraining(model, config), Ranks(torch.device("cpu"))
+        names = (*pretraining.names, "grad_norm")
+        journal = Journal(folder, config.log_every, names, pretraining.followed, alone)
+        if state is not None:
+            journal.forget_after(state["step"])
+        run = loop.Run(pretraining, data, chips, validation, config, folder, alone, workers=2)
+        return model, loop.train(run, journal, state), journal
 
     return start
 
@@ -59,9 +72,11 @@ def test_a_run_is_its_seeds(run, tmp_path):
     assert not equal(first, other)
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
 @pytest.mark.parametrize("killed_at", [4, 6])
-def test_a_killed_run_goes_on_to_the_same_bits(run, tmp_path, monkeypatch, killed_at):
-    whole, _, journal = run(tmp_path / "whole")
+def test_a_killed_run_goes_on_to_the_same_bits(run, tmp_path, monkeypatch, killed_at, ema):
+    config = replace(CONFIG, ema=ema)
+    whole, _, journal = run(tmp_path / "whole", config)
 
     add = Journal.add
 
@@ -73,11 +88,11 @@ def test_a_killed_run_goes_on_to_the_same_bits(run, tmp_path, monkeypatch, kille
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "add", die)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "killed")
+            run(tmp_path / "killed", config)
     state = read_checkpoint(tmp_path / "killed")
     assert state["step"] == killed_at // 3 * 3
     torch.manual_seed(99)
-    resumed, step, resumed_journal = run(tmp_path / "killed", state=state)
+    resumed, step, resumed_journal = run(tmp_path / "killed", config, state)
     assert step == CONFIG.steps
     assert equal(whole, resumed)
     assert resumed_journal.first == journal.first
@@ -115,13 +130,13 @@ def test_a_loss_that_is_not_finite_names_the_chips_and_spares_the_checkpoint(
     draw, shown = CrossSensor.masks, []
 
     def poison(self, rows):
-        if rows.step == 4:
+        if rows.step == 4 and self.training:
             self.model.embed["s1"].proj.bias.data.fill_(float("nan"))
         return draw(self, rows)
 
     batches = loop.Loader.batches
 
-    def watch(self, first, last):
+    def watch(self, first, last, workers):
         for batch in batches(self, first, last):
             shown.append(batch.chips)
             yield batch
@@ -138,7 +153,8 @@ def test_a_loss_that_is_not_finite_names_the_chips_and_spares_the_checkpoint(
 
 
 def test_a_lazy_journal_finds_the_step_that_went_wrong(tmp_path):
-    journal = Journal(tmp_path, 10, ("total", "grad_norm"), "total", eager=False)
+    journal = Journal(tmp_path, 10, ("total", "grad_norm"), "total", Ranks(torch.device("cpu")))
+    journal.eager = False  # as on a GPU
     for step in range(5):
         row = torch.full((2,), float("nan") if step == 2 else 1.0)
         journal.add(step, [f"chip{step}"], row, 1e-3, 0.0)
@@ -179,7 +195,7 @@ def test_training_leaves_no_thread(run, tmp_path):
 
 def test_weights_explain_themselves(run, splits, tmp_path):
     model, step, _ = run(tmp_path)
-    path = save_weights(tmp_path, model, splits[0], CONFIG, step)
+    path = save_weights(tmp_path / WEIGHTS, model, splits[0], CONFIG, step)
     loaded, data = load_model(path)
     assert data == splits[0]
     assert data.simulated
@@ -206,6 +222,41 @@ def test_a_file_that_is_no_model_is_refused(tmp_path, content):
 @pytest.mark.parametrize("content", [None, b"", b"not a checkpoint"])
 def test_a_checkpoint_that_is_none_is_refused(tmp_path, content):
     if content is not None:
-        (tmp_path / CHECKPOINT).write_bytes(content)
+        (tmp_path / CHECKPOINTS).mkdir()
+        (tmp_path / CHECKPOINTS / "00000001.pt").write_bytes(content)
     with pytest.raises(InputError):
         read_checkpoint(tmp_path)
+
+
+def test_the_newest_checkpoints_and_the_best_are_kept(run, tmp_path):
+    config = replace(CONFIG, steps=18, save_every=2, keep_last=2, lr=3e-3)
+    run(tmp_path, config)
+    losses = {line["step"]: line["total"] for line in lines(tmp_path, "val")}
+    best = min(losses, key=losses.__getitem__)
+    kept = {int(path.stem) for path in checkpoints(tmp_path)}
+    assert kept == {16, 18, best}
+    with safe_open(tmp_path / BEST, "pt") as file:
+        assert json.loads(file.metadata()["train"])["step"] == best
+    assert read_checkpoint(tmp_path)["best"] == {"step": best, "loss": losses[best]}
+
+
+def test_passes_add_up_to_one_bigger_batch(run, tmp_path, small_config):
+    """Without the contrastive loss, whose candidates are those of a pass, the division changes nothing."""
+    alone = replace(small_config, mim_weight=0.0)
+    config = replace(CONFIG, steps=1, clip=1e9)
+    for n in (1, 4):
+        run(tmp_path / str(n), replace(config, accumulate=n), model_config=alone)
+    whole, divided = (read_checkpoint(tmp_path / str(n))["optimiser"]["state"] for n in (1, 4))
+    for key, moments in whole.items():  # after one step, a tenth of the gradient
+        torch.testing.assert_close(divided[key]["exp_avg"], moments["exp_avg"], rtol=1e-4, atol=1e-7)
+    norms = [lines(tmp_path / str(n), "train")[-1]["grad_norm"] for n in (1, 4)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5)
+
+
+def test_the_probe_runs_while_training_and_changes_nothing(run, tmp_path):
+    quiet = run(tmp_path / "quiet", replace(CONFIG, ema=0.5))[0]
+    probed = run(tmp_path / "probed", replace(CONFIG, ema=0.5, probe_every=4))[0]
+    assert equal(quiet, probed)
+    written = lines(tmp_path / "probed", "knn")
+    assert [line["step"] for line in written] == [4, 8]
+    assert all(0 <= value <= 1 for line in written for key, value in line.items() if "accuracy" in key)

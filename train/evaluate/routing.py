@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from train.data import Chips
+from train.distributed import whole
 from train.layers import SoftMoE
 from train.loader import in_order
 from train.models import Model
@@ -20,7 +21,7 @@ COLLAPSED = 1.5  # effective slots a token: below this a token is answered by on
 def routing_scales(model: nn.Module) -> dict[str, float]:
     """The scale g of each Soft MoE, by name; waits for the device."""
     layers = {name: layer.scale for name, layer in model.named_modules() if isinstance(layer, SoftMoE)}
-    return dict(zip(layers, torch.stack([*layers.values()]).tolist(), strict=True)) if layers else {}
+    return {name: float(whole(scale)) for name, scale in layers.items()}
 
 
 @torch.inference_mode()

@@ -37,6 +37,7 @@ class Pretraining(nn.Module):
 
     names: tuple[str, ...] = ("total",)  # of the losses; the first is what is minimised
     followed: str = "total"  # the loss whose fall a run reports
+    sparse: bool = False  # whether a pass may leave parameters unused
 
     def __init__(self, model: Model, config: TrainConfig) -> None:
         super().__init__()

@@ -66,7 +66,7 @@ class SoftMoE(nn.Module):
     def __init__(self, dim: int, hidden: int, experts: int, slots: int, scale_init: float = 1.0) -> None:
         super().__init__()
         self.phi = nn.Parameter(torch.randn(dim, experts, slots) / math.sqrt(dim))  # LeCun-normal
-        self.scale = nn.Parameter(torch.tensor(float(scale_init)))
+        self.scale = nn.Parameter(torch.full((1,), float(scale_init)))  # [1]: FSDP shards no scalars
         self.fc1 = Experts(experts, dim, hidden)
         self.fc2 = Experts(experts, hidden, dim)
 
