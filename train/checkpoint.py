@@ -121,7 +121,8 @@ def restore(
 def save_weights(
     path: Path, model: Model, data: DataConfig, train: TrainConfig, step: int, among: Ranks | None = None
 ) -> Path:
-    """Write a weights file atomically; all ranks call this and rank 0 writes."""
+    """Write a weights file, or that of a run's folder, atomically; all ranks call this and rank 0 writes."""
+    path = path if path.suffix else path / WEIGHTS
     about = {
         "format": FORMAT,
         "kind": model.kind,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass
@@ -39,27 +38,6 @@ class Opened:
     present: dict[str, npt.NDArray[np.bool_]]  # by sensor, of those that some chip lacks
 
 
-class Columns(Mapping[str, npt.NDArray[Any]]):
-    """Columns of some rows of a table as arrays, each made when it is first asked for: of a million rows that tells."""
-
-    def __init__(self, table: pa.Table, rows: npt.NDArray[np.int64]) -> None:
-        self._table, self._rows = table, pa.array(rows)
-        self._made: Arrays = {}
-
-    def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        if name not in self._made:
-            if name not in self._table.column_names:
-                raise KeyError(name)
-            self._made[name] = self._table[name].take(self._rows).to_numpy(zero_copy_only=False)
-        return self._made[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._table.column_names)
-
-    def __len__(self) -> int:
-        return len(self._table.column_names)
-
-
 class Chips:
     """The chips of a split of a catalog, or of several ("val+test"); pixels stay in memory-mapped shards."""
 
@@ -70,8 +48,9 @@ class Chips:
         self.config, self.split = config, split
         self.folder: Path = catalog.chips_folder
         self._infos = {sensor.prefix: catalog.sensors[sensor.prefix] for sensor in config.sensors}
-        self.columns: Mapping[str, npt.NDArray[Any]] = Columns(table, kept)
-        coded = table["shard"].take(pa.array(kept)).combine_chunks().dictionary_encode()
+        part = table.select([name for name in COLUMNS if name in table.column_names]).take(pa.array(kept))
+        self.columns: Arrays = {name: part[name].to_numpy(zero_copy_only=False) for name in part.column_names}
+        coded = part["shard"].combine_chunks().dictionary_encode()
         names = coded.dictionary.to_numpy(zero_copy_only=False).astype(str)
         order = np.argsort(names)
         self._names, self._shard = names[order], np.argsort(order)[coded.indices.to_numpy()]
@@ -95,7 +74,7 @@ class Chips:
     def take(self, rows: npt.NDArray[np.int64]) -> Chips:
         """The chips at *rows*, in that order."""
         fewer = copy(self)
-        fewer.columns = {name: self.columns[name][rows] for name in self.columns}
+        fewer.columns = {name: values[rows] for name, values in self.columns.items()}
         fewer._shard, fewer._row = self._shard[rows], self._row[rows]
         return fewer
 

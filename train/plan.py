@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from curate.catalog import Catalog, InputError
-from train.data import DataConfig
+from train.data import Chips, DataConfig
 from train.distributed import PARALLEL, Ranks
 from train.execution import PRECISIONS, Execution
 from train.kinds import Kind, kind_of
@@ -73,7 +73,7 @@ def planned(settings: Settings, catalog: Catalog, among: Ranks) -> Plan:
             f"it has {catalog.table.num_rows:,} chips in other splits",
             "Draw the sample again with another share for training: curate sample",
         )
-    defaults = {"steps": size.max_steps, "batch_size": size.batch_size, "lr": size.lr}
+    defaults = {"steps": size.max_steps, "batch_size": size.batch_size, "lr": size.lr, **kind.defaults}
     train = checked(TrainConfig, {**defaults, **settings.train}, "train")
     check(settings, kind, train)
     train = replace(train, batch_size=min(train.batch_size, pairs))
@@ -83,11 +83,12 @@ def planned(settings: Settings, catalog: Catalog, among: Ranks) -> Plan:
         train = replace(train, steps=min(whole, train.steps) if "steps" in settings.train else whole)
     if "save_every" not in settings.train:
         train = replace(train, save_every=min(500, max(train.steps // 4, 1)))
-    model = sized(settings, kind, size.model(data.bands, data.chip_px, settings.model.get("patch_size")))
+    shape = size.model(data.bands, data.chip_px, settings.model.get("patch_size"))
+    model = sized(settings, kind.fit(shape, Chips(catalog, data, "train")))
     return full(settings, kind, name, model, data, train, among)
 
 
-def sized(settings: Settings, kind: Kind, config: Config) -> Config:
+def sized(settings: Settings, config: Config) -> Config:
     """*config* with the fields that the settings choose."""
     chosen = {key: value for key, value in settings.model.items() if key != "patch_size"}
     for key in DATA_KEYS:

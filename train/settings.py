@@ -87,6 +87,14 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return both
 
 
+def without_none(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Only the flags that were given, in sections as they were."""
+    nested = {
+        name: without_none(value) if isinstance(value, Mapping) else value for name, value in flags.items()
+    }
+    return {name: value for name, value in nested.items() if value is not None and value != {}}
+
+
 def settings_of(given: Mapping[str, Any]) -> Settings:
     """Settings from nested mappings.
 

@@ -22,8 +22,8 @@ from train.checkpoint import load_model, save_weights
 from train.data import DataConfig, open_catalog
 from train.evaluate.embed import embed
 from train.evaluate.images import open_images
-from train.evaluate.probe import untrained
 from train.export import export
+from train.kinds import KINDS
 from train.optimise import TrainConfig
 
 
@@ -32,7 +32,13 @@ def quiet(_: object) -> None:
 
 
 def save(folder: Path, config, toy: Path) -> Path:
-    save_weights(folder, untrained(config, 3), DataConfig.of(open_catalog(toy)), TrainConfig(10, 8, 1e-3), 10)
+    save_weights(
+        folder,
+        KINDS["csmoe"].untrained(config, 3),
+        DataConfig.of(open_catalog(toy)),
+        TrainConfig(10, 8, 1e-3),
+        10,
+    )
     return folder
 
 

@@ -78,7 +78,7 @@ def _command(kind: str, meaning: str) -> None:
         from rich.console import Console
 
         from train.pretrain import pretrain
-        from train.settings import assignments, merged, read_yaml
+        from train.settings import assignments, merged, read_yaml, without_none
 
         flags: dict[str, Any] = {
             "kind": kind,
@@ -112,16 +112,10 @@ def _command(kind: str, meaning: str) -> None:
             },
         }
         console = Console(highlight=False, markup=False, soft_wrap=True)
-        given = merged(merged(read_yaml(config), _given(flags)), assignments(assign or ()))
+        given = merged(merged(read_yaml(config), without_none(flags)), assignments(assign or ()))
         pretrain(given, resume, overwrite, console.print)
 
     app.command(name=kind, help=meaning)(command)
-
-
-def _given(flags: dict[str, Any]) -> dict[str, Any]:
-    """Only the flags that were given."""
-    nested = {name: _given(value) if isinstance(value, dict) else value for name, value in flags.items()}
-    return {name: value for name, value in nested.items() if value is not None and value != {}}
 
 
 for _kind, _meaning in KINDS.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,6 +31,12 @@ def ringmoe(
     ] = None,
     ratios: Annotated[
         str | None, typer.Option(help="Show each chip to one sensor alone, in shares such as s2=2,s1=1.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML of settings, such as a run's config.yaml; flags go over it.")
+    ] = None,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting, as train.ema=0.999 or parallel=fsdp.")
     ] = None,
     max_steps: Annotated[int | None, typer.Option(help="Steps; by default the preset's.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the train split, instead of steps.")] = None,
@@ -60,28 +66,30 @@ def ringmoe(
 
     from train.evaluate.expert_report import experts_of_run
     from train.models.ringmoe_presets import named
-    from train.pretrain import Options, pretrain
+    from train.pretrain import pretrain
+    from train.settings import assignments, merged, read_yaml, without_none
 
     wide = Console(highlight=False, markup=False, soft_wrap=True)
     variants = [*(f"no-{pool}" for pool in without or ()), *(target or ()), *(variant or ())]
-    options = Options(
-        catalog=catalog,
-        kind="ringmoe",
-        preset=named(preset, variants, ratios, compat),
-        max_steps=max_steps,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        seed=seed,
-        out=out,
-        device=device,
-        masking=masking,
-        mask_ratio=mask_ratio,
-        patch_size=patch_size,
-        sensors=None if sensors is None else tuple(part.strip() for part in sensors.split(",")),
-        resume=resume,
-        overwrite=overwrite,
-        probe=not no_probe,
-    )
-    folder = pretrain(options, wide.print)
+    flags: dict[str, Any] = {
+        "kind": "ringmoe",
+        "catalog": str(catalog),
+        "preset": named(preset, variants, ratios, compat),
+        "epochs": epochs,
+        "out": str(out) if out else None,
+        "device": device,
+        "sensors": None if sensors is None else [part.strip() for part in sensors.split(",")],
+        "probe": False if no_probe else None,
+        "train": {
+            "steps": max_steps,
+            "batch_size": batch_size,
+            "lr": lr,
+            "seed": seed,
+            "mask_ratio": mask_ratio,
+            "masking": masking,
+        },
+        "model": {"patch_size": patch_size},
+    }
+    given = merged(merged(read_yaml(config), without_none(flags)), assignments(assign or ()))
+    folder = pretrain(given, resume, overwrite, wide.print)
     experts_of_run(folder, catalog, wide.print)

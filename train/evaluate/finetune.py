@@ -62,7 +62,7 @@ def finetune(
         torch.manual_seed(tuning.seed)
         device = next(model.parameters()).device
         encoder = copy.deepcopy(model)
-        probe = bank.config.images(_batch(bank, np.arange(1), 0, device))
+        probe = bank.config.images(_batch(bank, np.arange(1), device))
         with torch.no_grad():
             width = sum(f.shape[1] for f in cast(Encoder, encoder).encode(probe).values())
         net = Classifier(encoder, width, hot.shape[1]).to(device)
@@ -103,9 +103,9 @@ def fit_steps(net: nn.Module, encoder: nn.Module, images: Images, tuning: Tuning
     for _ in range(tuning.steps):
         rows = rng.permutation(len(images))[: tuning.batch_size]
         symmetry = int(rng.integers(8))
-        stored = _batch(images, rows, symmetry, device)
+        shown = images.config.images(_batch(images, rows, device))
         optimiser.zero_grad(set_to_none=True)
-        value = loss(rows, images.config.images(stored), symmetry)
+        value = loss(rows, {s: turned(values, symmetry) for s, values in shown.items()}, symmetry)
         torch.autograd.backward(value)
         nn.utils.clip_grad_norm_([p for p in net.parameters() if p.grad is not None], 1.0)
         optimiser.step()
@@ -113,13 +113,8 @@ def fit_steps(net: nn.Module, encoder: nn.Module, images: Images, tuning: Tuning
     net.eval()
 
 
-def _batch(
-    images: Images, rows: npt.NDArray[np.int64], symmetry: int, device: torch.device
-) -> dict[str, Tensor]:
-    return {
-        sensor: torch.from_numpy(np.ascontiguousarray(turned(values, symmetry))).to(device)
-        for sensor, values in images.gather(rows).items()
-    }
+def _batch(images: Images, rows: npt.NDArray[np.int64], device: torch.device) -> dict[str, Tensor]:
+    return {sensor: torch.from_numpy(values).to(device) for sensor, values in images.gather(rows).items()}
 
 
 @torch.inference_mode()

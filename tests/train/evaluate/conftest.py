@@ -8,7 +8,7 @@ import pytest
 
 from train.checkpoint import save_weights
 from train.data import DataConfig, open_catalog
-from train.evaluate.probe import untrained
+from train.kinds import KINDS
 from train.optimise import TrainConfig
 
 
@@ -22,5 +22,5 @@ def weights(toy, small_config, tmp_path_factory) -> Path:
     """A run's folder with random weights for the toy catalog."""
     folder = tmp_path_factory.mktemp("run")
     data = DataConfig.of(open_catalog(toy))
-    save_weights(folder, untrained(small_config, 3), data, TrainConfig(10, 8, 1e-3), 10)
+    save_weights(folder, KINDS["csmoe"].untrained(small_config, 3), data, TrainConfig(10, 8, 1e-3), 10)
     return folder

@@ -11,7 +11,7 @@ import pytest
 from train.checkpoint import save_weights
 from train.data import DataConfig
 from train.evaluate.judging import probe_models
-from train.evaluate.probe import untrained
+from train.kinds import KINDS
 from train.models import ModelConfig
 from train.optimise import TrainConfig
 
@@ -40,7 +40,7 @@ def run(tmp_path_factory):
         shared_depth=1, decoder_dim=16, decoder_depth=1, decoder_heads=2,
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("real")
-    save_weights(folder, untrained(config, 0), data, TrainConfig(1, 8, 1e-3), 1)
+    save_weights(folder, KINDS["csmoe"].untrained(config, 0), data, TrainConfig(1, 8, 1e-3), 1)
     return folder
 
 
