@@ -184,6 +184,7 @@ class Swin(nn.Module):
 
 
 @cache
+@torch.inference_mode(False)  # what is kept must do for training, too
 def regions_apart(high: int, wide: int, window: int, shift: int) -> Tensor | None:
     """Which tokens of each window come from parts of the map that are no neighbours: [n, w², w²]; None if none.
 
@@ -213,6 +214,7 @@ def relative_positions(window: int) -> Tensor:
 
 
 @cache
+@torch.inference_mode(False)
 def log_offsets(window: int) -> Tensor:
     """All offsets in a window, log-spaced: sign(o) log2(1 + 8 |o| / (w - 1)) / 3, [(2w-1)², 2] (Swin V2, eq. 4)."""
     offsets = torch.arange(1 - window, window, dtype=torch.float32) / max(window - 1, 1)

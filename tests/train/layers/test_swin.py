@@ -128,6 +128,18 @@ def test_checkpointing_changes_no_gradient(cosine):
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("cosine", [False, True])
+def test_what_inference_keeps_does_for_training(cosine):
+    regions_apart.cache_clear()
+    log_offsets.cache_clear()
+    made = block(4, 2, cosine)
+    x = torch.randn(1, 8, 8, 16)
+    with torch.inference_mode():
+        made(x, [("a", 1)])
+    made(x, [("a", 1)])[0].sum().backward()
+    assert made.attn.qkv.weight.grad is not None
+
+
 class Dense(nn.Module):
     def __init__(self, width):
         super().__init__()
