@@ -9,4 +9,4 @@ from typing import Annotated
 
 import typer
 
-from train.commands import dense, evaluating, exporting, pretraining, ringmoe
+from train.commands import dense, evaluating, exporting, pretraining, reporting, ringmoe
