@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from train.commands import compressing, dense, evaluating, exporting, pretraining, ringmoe
+from train.commands import compressing, dense, evaluating, exporting, pretraining, reporting, ringmoe
 
 app = typer.Typer(
     help="Train and judge foundation models on the catalogs that `curate` writes.",
@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for topic in (compressing, dense, evaluating, exporting, pretraining, ringmoe):
+for topic in (compressing, dense, evaluating, exporting, pretraining, reporting, ringmoe):
     app.add_typer(topic.app)
 
 

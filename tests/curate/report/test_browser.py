@@ -73,6 +73,8 @@ def test_a_pair_shows_all_that_is_known_of_it(page: Path, visit: Any) -> None:
     said = dialog.inner_text()
     for name in ("chip id", "stratum", "weight", "relative orbit", "dt hours", "offset source", "Land cover"):
         assert name in said, name
+    box = dialog.locator("img").first.bounding_box()
+    assert abs(box["width"] - box["height"]) < 1
     title = seen.page.inner_text("#chip-title")
     seen.page.keyboard.press("ArrowRight")
     assert seen.page.inner_text("#chip-title") != title
