@@ -277,9 +277,9 @@ def _said(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:.5g}"
+        return f"{value:.7g}"
     if isinstance(value, list):
-        return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in value[:12])
+        return ", ".join(f"{v:.10g}" if isinstance(v, float) else str(v) for v in value[:12])
     return str(value)
 
 
