@@ -92,6 +92,7 @@ const map = (() => {
       [...named[mode]].filter(([name]) => layers.at(-1).kinds.some((k) => k[field] === name));
     if (mode === "split" && layers.length > 1) entries.push(["candidates", pool]);
     const gathered = layers.filter((l) => l.cell > data.chip_m).map((l) => `${l.name}: squares of ${metres(l.cell)} gather chips`);
+    gathered.push(...layers.filter((l) => l.every > 1).map((l) => `${l.name}: one chip of every ${l.every} is shown`));
     const grid = `grid of ${data.cells.spacing_km} km, ${data.cells.number.toLocaleString("en")} cells with chips, when near`;
     by("legend").replaceChildren(...entries.map(([name, hex]) => item(name, hex)), ...[grid, ...gathered].map((t) => item(t)));
     draw();
