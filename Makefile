@@ -11,7 +11,7 @@ OPTIONS = $(if $(REGION),--region '$(REGION)') $(if $(BUDGET),--budget '$(BUDGET
           $(if $(ARCHIVE),--archive '$(ARCHIVE)') $(if $(RECIPE),--recipe '$(RECIPE)')
 
 .DEFAULT_GOAL := help
-.PHONY: help install catalog test lint test-slow test-real test-gpu clean
+.PHONY: help install catalog test lint test-slow test-real test-gpu docs clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -45,6 +45,10 @@ test-real: $(READY) ## the tests on real scenes (CURATE_REAL_DATA)
 
 test-gpu: $(READY) ## the tests on a CUDA device
 	$(BIN)/pytest -q -m gpu --slow
+
+docs: $(READY) ## the documentation as a site, build/site
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	PYTHONPATH=. $(BIN)/mkdocs build
 
 clean: ## remove what the tools made; catalogs stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
