@@ -113,13 +113,15 @@ def drawable(task: tuple[Task, Leaves]) -> Ints:
     return np.flatnonzero(leaves.of(kinds(counted)) >= 0) + counted.group.first
 
 
-def find(task: tuple[Group, Words]) -> tuple[Ints, Words]:
-    """Rows of one group, by their index in the pool, whose chip's key is among some, ascending; and their keys."""
-    group, keys = task
+def find(task: tuple[Group, Words, int]) -> tuple[Ints, Words]:
+    """Rows of one group, by their index in the pool, whose chip's key begins with one of some words; and their keys.
+
+    The words are ascending, of so many bits as the task says, at least 24.
+    """
+    group, words, bits = task
     key = numbers(group.read_keyed(["chip_key"])["chip_key"], np.uint64)
     seen = np.zeros(1 << _FILTER_BITS, np.bool_)  # most rows are ruled out without a search
-    shift = np.uint64(64 - _FILTER_BITS)
-    seen[keys >> shift] = True
-    maybe = np.flatnonzero(seen[key >> shift])
-    at = maybe[np.isin(key[maybe], keys)]
+    seen[words >> np.uint64(bits - _FILTER_BITS)] = True
+    maybe = np.flatnonzero(seen[key >> np.uint64(64 - _FILTER_BITS)])
+    at = maybe[np.isin(key[maybe] >> np.uint64(64 - bits), words)]
     return at + group.first, key[at]

@@ -138,11 +138,11 @@ def _count(group: Group, scheme: Scheme) -> tuple[Counted, Kinds]:
     seen = look(group, scheme)
     block = _block(seen, scheme)
     first, number, kind = kernels.tally(block, seen.word)
-    word, one, sort = np.unique(seen.word[first], return_index=True, return_inverse=True)
+    word, one, which = np.unique(seen.word[first], return_index=True, return_inverse=True)
     codes = np.stack([column[first[one]] for column in seen.codes], axis=1)
     place = mix(seen.spot)
     at = np.flatnonzero(place & _SOME == 0)
-    sort = sort.astype(np.int32)
+    sort: Small = which.astype(np.int32)
     found = sort[kind[at]]
     different, _, _ = kernels.tally(found, place[at])
     _, _, around = edges(EqualAreaTable.of_side(scheme.block_deg), seen.spot, scheme.buffer_km)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from curate.recipe import Sampling
 
 Tiny = npt.NDArray[np.int8]
-_SURELY = 4.0  # standard deviations by which more candidates are collected than seats
+_SURELY = 4.5  # standard deviations by which more candidates are collected than seats
 _COMPLETE = 0.6  # a stratum of which so large a share is collected is collected whole
 _SPATIAL = np.uint64(((1 << 14) - 1) << 50)  # the part of a priority that the dates of a place share
 _PLACES = 8.0  # places by which a leaf's dates are drawn towards the mean
