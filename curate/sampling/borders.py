@@ -48,12 +48,12 @@ def edges(table: EqualAreaTable, spot: Words, buffer_km: float) -> tuple[Small, 
         near = kernels.near_edge(spot, table.columns, high, wide)
     around = kernels.blocks_around(spot[near], table.columns, table.first, high, wide)
     word = hash_words(*around.T, seed=0)
-    first, number = kernels.tally(np.zeros(len(word), np.int32), word)
+    first, number, kind = kernels.tally(np.zeros(len(word), np.int32), word)
     order = np.argsort(word[first])
     kinds = around[first[order]]
     row = np.searchsorted(table.first, kinds[:, 0], side="right") - 1
     kinds[wide[row] == _ALL_AROUND, 1] = ANY
-    which = np.searchsorted(word[first[order]], word).astype(np.int32)
+    which = np.argsort(order).astype(np.int32)[kind]
     return near, which, Around(kinds, number[order].astype(np.int64))
 
 

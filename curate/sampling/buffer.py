@@ -12,12 +12,10 @@ import numpy.typing as npt
 
 from curate.catalog.files import atomic
 from curate.recipe import stable_hash
-from curate.sampling.arrays import Ints, Small, Words
+from curate.sampling.arrays import Ints, Small, Words, numbers
 from curate.sampling.borders import edges
-from curate.sampling.counting import Counted
-from curate.sampling.levels import Scheme
-from curate.sampling.look import look
-from curate.sampling.source import Group, Run
+from curate.sampling.counting import Counted, Task, kinds
+from curate.sampling.source import Run
 from curate.sampling.sphere import EqualAreaTable
 from curate.sampling.splits import Blocks, blocks_are_wide, too_near
 
@@ -30,16 +28,16 @@ class Rows:
     """Rows near a border between splits, or in the buffer there."""
 
     group: Small  # index of the group
-    row: Small  # which of its described rows
+    row: Small  # its position in the group
     spot: Words
-    word: Words  # what it shows
+    kind: Small  # of its group
     split: npt.NDArray[np.int8]
     season: npt.NDArray[np.uint8]  # index into the labels of its group
 
     @classmethod
     def none(cls) -> Rows:
         words, small, tiny = np.empty(0, np.uint64), np.empty(0, np.int32), np.empty(0, np.int8)
-        return cls(small, small, words, words, tiny, tiny.astype(np.uint8))
+        return cls(small, small, words, small, tiny, tiny.astype(np.uint8))
 
     @classmethod
     def stack(cls, parts: Sequence[Rows]) -> Rows:
@@ -53,9 +51,8 @@ class Rows:
 
 
 def buffer(
-    groups: Sequence[Group],
+    tasks: Sequence[Task],
     counted: Sequence[Counted],
-    scheme: Scheme,
     splits: Splits,
     blocks: Blocks,
     run: Run,
@@ -72,12 +69,12 @@ def buffer(
             with path.open("rb") as file:
                 return Rows(*(np.load(file) for _ in Rows.__dataclass_fields__))
     everywhere = not blocks_are_wide(splits)
-    tasks = [
-        (i, group, scheme, blocks, everywhere)
-        for i, (group, part) in enumerate(zip(groups, counted, strict=True))
+    looked_at = [
+        (i, task, blocks, everywhere)
+        for i, (task, part) in enumerate(zip(tasks, counted, strict=True))
         if everywhere or blocks.borders(part.around).any()
     ]
-    near = Rows.stack([Rows.none(), *run(_near_border, tasks)])
+    near = Rows.stack([Rows.none(), *run(_near_border, looked_at)])
     spot, one, index = np.unique(near.spot, return_index=True, return_inverse=True)
     found = near.take(np.flatnonzero(too_near(spot, near.split[one], splits.buffer_km)[index]))
     if path is not None and folder is not None:
@@ -89,13 +86,15 @@ def buffer(
     return found
 
 
-def _near_border(task: tuple[int, Group, Scheme, Blocks, bool]) -> Rows:
+def _near_border(near: tuple[int, Task, Blocks, bool]) -> Rows:
     """Rows of one group that may lie within the buffer of another split."""
-    i, group, scheme, blocks, everywhere = task
-    seen = look(group, scheme)
-    table = EqualAreaTable.of_side(scheme.block_deg)
-    row, which, around = edges(table, seen.spot, scheme.buffer_km)
-    row = np.arange(len(seen.spot), dtype=np.int32) if everywhere else row[blocks.borders(around)[which]]
-    spot = seen.spot[row]
+    i, task, blocks, everywhere = near
+    seen = kinds(task)
+    every = numbers(task.group.read_keyed(["spot"])["spot"], np.uint64)
+    table = EqualAreaTable.of_side(task.scheme.block_deg)
+    row, which, around = edges(table, every, task.scheme.buffer_km)
+    row = np.arange(len(every), dtype=np.int32) if everywhere else row[blocks.borders(around)[which]]
+    row = row[seen.kind[row] >= 0]
+    spot = every[row]
     split = blocks.everywhere(table)[table.at(spot)]
-    return Rows(np.full(len(row), i, np.int32), row, spot, seen.word[row], split, seen.season[row])
+    return Rows(np.full(len(row), i, np.int32), row, spot, seen.kind[row], split, seen.season[row])

@@ -11,12 +11,10 @@ import pyarrow as pa
 
 from curate.sampling import kernels
 from curate.sampling.arrays import Ints, Small, Words, numbers
-from curate.sampling.hashing import hash_strings, mix, start, stream
-from curate.sampling.levels import Scheme
-from curate.sampling.look import Look, look
+from curate.sampling.counting import Kinds, Task, kinds
+from curate.sampling.hashing import hash_strings, start, stream
 from curate.sampling.priority import CELLS, MINUS_LOG, MORTON, shifts
 from curate.sampling.source import Group
-from curate.sampling.sphere import EqualAreaTable
 
 ALL = 1 << 32  # one past the highest bound: bounds are compared with the upper 32 bits of priorities
 _FILTER_BITS = 24
@@ -56,18 +54,12 @@ class Candidates:
 class Leaves:
     """To which leaf each row of one group belongs."""
 
-    word: Words  # (sorts,) of the group
-    leaf: Small  # (splits, sorts) −1 where none can be drawn
-    split: npt.NDArray[np.int8]  # of every block of the globe
-    out: Small  # described rows in the buffer between splits
+    leaf: Small  # (kinds + 1,) of the group's kinds, −1 where none can be drawn; the last for rows not described
+    out: Small  # rows in the buffer between splits
 
-    def of(self, seen: Look, scheme: Scheme) -> Small:
-        """(n,) Leaf of each described row, −1 for those that cannot be drawn."""
-        split = np.repeat(np.arange(len(self.leaf), dtype=np.uint64), len(self.word))
-        keys = mix(np.tile(self.word, len(self.leaf)) ^ split)
-        index = kernels.index_of(keys, self.leaf.ravel())
-        block = EqualAreaTable.of_side(scheme.block_deg).at(seen.spot)
-        leaf = kernels.look_up(self.split, block, seen.word, *index)
+    def of(self, rows: Kinds) -> Small:
+        """(rows,) Leaf of each row, −1 for those that cannot be drawn."""
+        leaf = self.leaf[rows.kind]
         leaf[self.out] = -1
         return leaf
 
@@ -76,25 +68,25 @@ class Leaves:
 class Wanted:
     """Which rows of one group are candidates."""
 
-    group: Group
-    scheme: Scheme
+    task: Task
     leaves: Leaves
     low: Ints  # (leaves,) rows of a leaf with low ≤ priority < high are candidates
     high: Ints
-    shares: Mapping[str, int]  # of seasons, in sixteenths
+    seasons: Mapping[str, int]  # of the group, in their order, with their shares in sixteenths
     also: Ints  # rows, within the group, that are candidates whatever their priority, if they can be drawn
 
 
 def candidates(wanted: Wanted) -> Candidates:
     """The candidates of one group of rows."""
-    seed = wanted.scheme.seed
-    seen = look(wanted.group, wanted.scheme, ("place_key", "chip_key"))
-    leaf = wanted.leaves.of(seen, wanted.scheme)
+    group, seed = wanted.task.group, wanted.task.scheme.seed
+    rows = kinds(wanted.task)
+    leaf = wanted.leaves.of(rows)
     also = np.zeros(len(leaf), np.bool_)
-    also[seen.described(wanted.also)] = True
-    place = numbers(seen.table["place_key"], np.uint32)
+    also[wanted.also] = True
+    table = group.read_keyed(["spot", "place_key", "chip_key"])
+    place = numbers(table["place_key"], np.uint32)
     at, cell, first, chip = kernels.pick(
-        seen.spot,
+        numbers(table["spot"], np.uint64),
         leaf,
         wanted.low,
         wanted.high,
@@ -103,34 +95,33 @@ def candidates(wanted: Wanted) -> Candidates:
         CELLS.first,
         MORTON,
         shifts(seed),
-        numbers(seen.table["chip_key"], np.uint64),
+        numbers(table["chip_key"], np.uint64),
         start(stream(seed, "chip")),
         place,
-        seen.season,
-        hash_strings(pa.array(seen.seasons, pa.string()), seed),
-        np.array([wanted.shares.get(label, 1) for label in seen.seasons], np.uint64),
+        rows.season,
+        hash_strings(pa.array(list(wanted.seasons), pa.string()), seed),
+        np.array(list(wanted.seasons.values()), np.uint64),
         start(stream(seed, "season")),
         MINUS_LOG,
     )
-    return Candidates(
-        seen.positions(at.astype(np.int64)) + wanted.group.first, leaf[at], cell, first, chip, place[at]
-    )
+    return Candidates(at.astype(np.int64) + group.first, leaf[at], cell, first, chip, place[at])
 
 
-def drawable(task: tuple[Group, Scheme, Leaves]) -> Ints:
+def drawable(task: tuple[Task, Leaves]) -> Ints:
     """Rows of one group, by their index in the pool, that can be drawn."""
-    group, scheme, leaves = task
-    seen = look(group, scheme)
-    return seen.positions(np.flatnonzero(leaves.of(seen, scheme) >= 0)) + group.first
+    counted, leaves = task
+    return np.flatnonzero(leaves.of(kinds(counted)) >= 0) + counted.group.first
 
 
-def find(task: tuple[Group, Words]) -> tuple[Ints, Words]:
-    """Rows of one group, by their index in the pool, whose chip's key is among some, ascending; and their keys."""
-    group, keys = task
+def find(task: tuple[Group, Words, int]) -> tuple[Ints, Words]:
+    """Rows of one group, by their index in the pool, whose chip's key begins with one of some words; and their keys.
+
+    The words are ascending, of so many bits as the task says, at least 24.
+    """
+    group, words, bits = task
     key = numbers(group.read_keyed(["chip_key"])["chip_key"], np.uint64)
     seen = np.zeros(1 << _FILTER_BITS, np.bool_)  # most rows are ruled out without a search
-    shift = np.uint64(64 - _FILTER_BITS)
-    seen[keys >> shift] = True
-    maybe = np.flatnonzero(seen[key >> shift])
-    at = maybe[np.isin(key[maybe], keys)]
+    seen[words >> np.uint64(bits - _FILTER_BITS)] = True
+    maybe = np.flatnonzero(seen[key >> np.uint64(64 - _FILTER_BITS)])
+    at = maybe[np.isin(key[maybe] >> np.uint64(64 - bits), words)]
     return at + group.first, key[at]

@@ -1,19 +1,22 @@
 """Counting a pool: which kinds of candidates there are, and how many of each.
 
-The first of two passes. Of each group of rows it keeps counts alone: of each kind – a block with what its rows show –,
-of each season, and of rows near the edges of blocks. They depend on nothing but the rows and the `Scheme`; they lie in
-a file a group where the pool is large, and a pool that grows is counted where it is new.
+The first of two passes. Of each group of rows it keeps counts: of each kind – a block with what its rows show –,
+of each season, and of rows near the edges of blocks; and of each row its kind, so that the second pass need not look
+at what rows show. All depends on nothing but the rows and the `Scheme`. It lies in two files a group where the pool is
+large, and a pool that grows is counted where it is new.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from curate.catalog.files import atomic
 from curate.recipe import stable_hash
@@ -22,12 +25,12 @@ from curate.sampling.arrays import Ints, Small, Words
 from curate.sampling.borders import Around, edges
 from curate.sampling.hashing import mix
 from curate.sampling.levels import Scheme
-from curate.sampling.look import look
+from curate.sampling.look import Look, look
 from curate.sampling.source import Group
 from curate.sampling.sphere import EqualAreaTable
 
 BLOCK, CLIMATE, DOMINANT = range(3)  # what makes a kind; further levels follow in their order
-_VERSION = 3
+_VERSION = 4
 _SOME = np.uint64(15)  # one in so many places is looked at for its dates
 
 
@@ -49,9 +52,13 @@ class Counted:
     seasons: tuple[str, ...]
     path: Path | None = None  # where they lie, where they are kept
 
-    def without_kinds(self) -> Counted:
-        """Itself, once strata have been made of the kinds."""
-        return replace(self, block=self.block[:0], sort=self.sort[:0], count=self.count[:0])
+
+@dataclass(frozen=True, eq=False)
+class Kinds:
+    """What is kept of each row of one group."""
+
+    kind: Small  # (rows,) index into the group's kinds; −1 for rows that are not described
+    season: npt.NDArray[np.uint8]  # (rows,) index into the group's seasons
 
 
 @dataclass(frozen=True)
@@ -81,12 +88,24 @@ def count(task: Task) -> Counted:
     if path is not None and path.exists():
         with path.open("rb") as file:
             return _load(file, path)
-    counted = _count(task.group, task.scheme)
+    counted, rows = _count(task.group, task.scheme)
     if path is None:
         return counted
+    with atomic(_beside(path)) as part, part.open("wb") as file:
+        np.save(file, rows.kind)
+        np.save(file, rows.season)
     with atomic(path) as part, part.open("wb") as file:
         _save(file, counted)
     return replace(counted, path=path)
+
+
+def kinds(task: Task) -> Kinds:
+    """The kind of each row of one group, as it was kept, or else found again."""
+    if task.path is not None:
+        with suppress(FileNotFoundError), _beside(task.path).open("rb") as file:
+            return Kinds(np.load(file), np.load(file))
+    seen = look(task.group, task.scheme)
+    return _kinds(seen, kernels.tally(_block(seen, task.scheme), seen.word)[2])
 
 
 def forget(folder: Path, counted: Sequence[Counted]) -> None:
@@ -94,35 +113,54 @@ def forget(folder: Path, counted: Sequence[Counted]) -> None:
     current = {part.path for part in counted}
     for path in folder.glob("*.counts"):
         if path not in current:
+            _beside(path).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
 
 
-def _count(group: Group, scheme: Scheme) -> Counted:
+def _beside(path: Path) -> Path:
+    """The file of the kinds of a group's rows, beside that of its counts."""
+    return path.with_suffix(".kinds")
+
+
+def _block(seen: Look, scheme: Scheme) -> Small:
+    return EqualAreaTable.of_side(scheme.block_deg).at(seen.spot)
+
+
+def _kinds(seen: Look, kind: Small) -> Kinds:
+    if seen.at is None:
+        return Kinds(kind, seen.season)
+    every, season = np.full(seen.rows, -1, np.int32), np.zeros(seen.rows, np.uint8)
+    every[seen.at], season[seen.at] = kind, seen.season
+    return Kinds(every, season)
+
+
+def _count(group: Group, scheme: Scheme) -> tuple[Counted, Kinds]:
     seen = look(group, scheme)
-    blocks = EqualAreaTable.of_side(scheme.block_deg)
-    block = blocks.at(seen.spot)
-    first, number = kernels.tally(block, seen.word)
-    word, one, sort = np.unique(seen.word[first], return_index=True, return_inverse=True)
+    block = _block(seen, scheme)
+    first, number, kind = kernels.tally(block, seen.word)
+    word, one, which = np.unique(seen.word[first], return_index=True, return_inverse=True)
     codes = np.stack([column[first[one]] for column in seen.codes], axis=1)
     place = mix(seen.spot)
     at = np.flatnonzero(place & _SOME == 0)
-    found = np.searchsorted(word, seen.word[at])
-    different, _ = kernels.tally(found.astype(np.int32), place[at])
-    _, _, around = edges(blocks, seen.spot, scheme.buffer_km)
-    return Counted(
+    sort: Small = which.astype(np.int32)
+    found = sort[kind[at]]
+    different, _, _ = kernels.tally(found, place[at])
+    _, _, around = edges(EqualAreaTable.of_side(scheme.block_deg), seen.spot, scheme.buffer_km)
+    counted = Counted(
         rows=seen.rows,
         word=word,
         codes=codes,
         some=np.bincount(found, minlength=len(word)).astype(np.int32),
         places=np.bincount(found[different], minlength=len(word)).astype(np.int32),
         block=block[first],
-        sort=sort.astype(np.int32),
+        sort=sort,
         count=number,
         by_season=np.bincount(seen.season, minlength=len(seen.seasons)).astype(np.int64),
         around=around,
         climates=seen.climates,
         seasons=seen.seasons,
     )
+    return counted, _kinds(seen, kind)
 
 
 _ARRAYS = ("word", "codes", "some", "places", "block", "sort", "count", "by_season")

@@ -37,7 +37,7 @@ def locate(previous: str | None, pool: Pool, run: Run) -> Kept:
     ids = chip_ids(Path(previous))
     chips = hash_strings(ids, 0)
     order = np.argsort(chips, kind="stable")
-    found = run(find, [(group, chips[order]) for group in pool.groups])
+    found = run(find, [(group, chips[order], 64) for group in pool.groups])
     row, chip = (np.concatenate([part[k] for part in found]) for k in (0, 1))
     at = order[np.searchsorted(chips[order], chip)]
     names = pool.take(row, ["chip_id"])["chip_id"].cast(pa.string())

@@ -16,7 +16,6 @@ _GOLDEN, _FIRST, _SECOND = (
 )
 _0, _8, _16, _27, _30, _31, _34, _48, _50 = (np.uint64(c) for c in (0, 8, 16, 27, 30, 31, 34, 48, 50))
 _HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
-_EMPTY = -2
 _SHORT_RUN = 24  # rows that are compared with each other one by one
 _CODE_BITS = 18  # of the upper half of a priority, below its spatial code
 
@@ -66,32 +65,41 @@ def cells_at(spot: Words, width: Ints, first: Ints) -> Small:
 
 
 @compiled
-def tally(block: Small, word: Words) -> tuple[Small, Small]:
-    """The first row of each kind of row – each (block, word) – and how many rows there are of it."""
+def tally(block: Small, word: Words) -> tuple[Small, Small, Small]:
+    """The kinds of rows – each (block, word) –: the first row of each, how many rows it has, and each row's kind."""
     slots = 1024
-    while slots < 2 * len(block):
-        slots *= 2
     mask = np.uint64(slots - 1)
     table = np.full(slots, -1, np.int32)
     first = np.empty(len(block), np.int32)
     count = np.empty(len(block), np.int32)
+    kind = np.empty(len(block), np.int32)
     kinds = 0
-    kind = -1
+    own = -1
     for i in range(len(block)):
-        if kind < 0 or word[first[kind]] != word[i] or block[first[kind]] != block[i]:
+        if own < 0 or word[first[own]] != word[i] or block[first[own]] != block[i]:
             slot = mix_one(word[i] ^ np.uint64(block[i])) & mask
-            kind = table[np.int64(slot)]
-            while kind >= 0 and (word[first[kind]] != word[i] or block[first[kind]] != block[i]):
+            own = table[np.int64(slot)]
+            while own >= 0 and (word[first[own]] != word[i] or block[first[own]] != block[i]):
                 slot = (slot + np.uint64(1)) & mask
-                kind = table[np.int64(slot)]
-            if kind < 0:
-                kind = kinds
-                table[np.int64(slot)] = kind
-                first[kind] = i
-                count[kind] = 0
+                own = table[np.int64(slot)]
+            if own < 0:
+                own = kinds
+                table[np.int64(slot)] = own
+                first[own] = i
+                count[own] = 0
                 kinds += 1
-        count[kind] += 1
-    return first[:kinds].copy(), count[:kinds].copy()
+                if 2 * kinds > slots:  # a table no larger than it must be stays in the processor's cache
+                    slots *= 4
+                    mask = np.uint64(slots - 1)
+                    table = np.full(slots, -1, np.int32)
+                    for k in range(kinds):
+                        slot = mix_one(word[first[k]] ^ np.uint64(block[first[k]])) & mask
+                        while table[np.int64(slot)] >= 0:
+                            slot = (slot + np.uint64(1)) & mask
+                        table[np.int64(slot)] = k
+        count[own] += 1
+        kind[i] = own
+    return first[:kinds].copy(), count[:kinds].copy(), kind
 
 
 @compiled
@@ -142,38 +150,6 @@ def blocks_around(spot: Words, width: Ints, first: Ints, high: np.uint64, wide: 
                 else:
                     found[i, at] = cell
                     at += 1
-    return found
-
-
-@compiled
-def index_of(keys: Words, values: Small) -> tuple[Words, Small]:
-    """An open table of distinct *keys* for `look_up`."""
-    slots = 1024
-    while slots < 4 * len(keys):
-        slots *= 2
-    mask = np.uint64(slots - 1)
-    table = np.zeros(slots, np.uint64)
-    value = np.full(slots, _EMPTY, np.int32)
-    for i in range(len(keys)):
-        slot = keys[i] & mask
-        while value[np.int64(slot)] != _EMPTY:
-            slot = (slot + np.uint64(1)) & mask
-        table[np.int64(slot)] = keys[i]
-        value[np.int64(slot)] = values[i]
-    return table, value
-
-
-@compiled
-def look_up(split: npt.NDArray[np.int8], block: Small, word: Words, table: Words, value: Small) -> Small:
-    """The value of each row's key – of its block's split and its word –, −1 where the table has none."""
-    mask = np.uint64(len(table) - 1)
-    found = np.empty(len(word), np.int32)
-    for i in range(len(word)):
-        key = mix_one(word[i] ^ np.uint64(split[block[i]]))
-        slot = np.int64(key & mask)
-        while value[slot] != _EMPTY and table[slot] != key:
-            slot = np.int64(np.uint64(slot + 1) & mask)
-        found[i] = max(value[slot], -1)
     return found
 
 

@@ -82,13 +82,13 @@ def scheme_of(pool: Pool, sampling: Sampling, run: Run) -> Scheme:
     )
 
 
-def columns(scheme: Scheme, keys: Sequence[str] = ()) -> list[str]:
-    """The pool's columns that a pass reads, *keys* (`curate.sampling.keys`) among them."""
+def columns(scheme: Scheme) -> list[str]:
+    """The pool's columns that the first pass reads."""
     sets: list[str] = []
     if "landcover" in scheme.levels:
         sets = ["lc_present"] if scheme.known else [landcover_column(code) for code in scheme.landcover]
     further = [name for name in (scheme.entropy_column, scheme.cluster_column) if name]
-    return [*_LOOKED_AT, *sets, *further, *keys]
+    return [*_LOOKED_AT, *sets, *further]
 
 
 def described(table: pa.Table, scheme: Scheme) -> Mask:

@@ -1,8 +1,7 @@
-"""What both passes see of a group of rows: where each described row lies, and what it shows as one number."""
+"""What the first pass sees of a group of rows: where each described row lies, and what it shows as one number."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,29 +27,15 @@ class Look:
     season: npt.NDArray[np.uint8]  # index into `seasons`
     climates: tuple[str, ...]
     seasons: tuple[str, ...]
-    table: pa.Table  # their columns
-
-    def positions(self, described: Ints) -> Ints:
-        """Positions in the group of some described rows."""
-        return described if self.at is None else self.at[described]
-
-    def described(self, positions: Ints) -> Ints:
-        """Which described rows stand at some *positions* in the group; those that are not described are left out."""
-        if self.at is None:
-            return positions
-        found = np.searchsorted(self.at, positions)
-        inside = found < len(self.at)
-        inside[inside] = self.at[found[inside]] == positions[inside]
-        return found[inside]
 
 
-def look(group: Group, scheme: Scheme, keys: Sequence[str] = ()) -> Look:
-    """Look at *group*, at the columns *keys* too.
+def look(group: Group, scheme: Scheme) -> Look:
+    """Look at *group*.
 
     Raises:
         InputError: a file is broken, or a level's column is.
     """
-    table = group.read_keyed(levels.columns(scheme, keys))
+    table = group.read_keyed(levels.columns(scheme))
     valid = levels.described(table, scheme)
     whole = bool(valid.all())
     table = table if whole else table.filter(pa.array(valid))
@@ -63,4 +48,4 @@ def look(group: Group, scheme: Scheme, keys: Sequence[str] = ()) -> Look:
         kernels.fold(word, column)
     at = None if whole else np.flatnonzero(valid)
     spot = numbers(table["spot"], np.uint64)
-    return Look(len(valid), at, spot, word, codes, season.astype(np.uint8), climates, seasons, table)
+    return Look(len(valid), at, spot, word, codes, season.astype(np.uint8), climates, seasons)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from curate.recipe import Sampling
 
 Tiny = npt.NDArray[np.int8]
-_SURELY = 4.0  # standard deviations by which more candidates are collected than seats
+_SURELY = 4.5  # standard deviations by which more candidates are collected than seats
 _COMPLETE = 0.6  # a stratum of which so large a share is collected is collected whole
 _SPATIAL = np.uint64(((1 << 14) - 1) << 50)  # the part of a priority that the dates of a place share
 _PLACES = 8.0  # places by which a leaf's dates are drawn towards the mean
@@ -76,8 +76,8 @@ class Sampler:
         self._run = run or threads()
         self._scheme = scheme_of(pool, sampling, self._run)
         folder = None if pool.in_memory else folder
-        tasks = [counting.Task(group, self._scheme, folder) for group in pool.groups]
-        counted: list[Counted] = self._run(counting.count, tasks)
+        self._tasks = [counting.Task(group, self._scheme, folder) for group in pool.groups]
+        counted: list[Counted] = self._run(counting.count, self._tasks)
         if folder is not None:
             counting.forget(folder, counted)
         refuse_duplicates(pool, counted, self._run, folder)
@@ -90,9 +90,10 @@ class Sampler:
             )
         sorts = Sorts.of(counted)
         self._blocks = _assign(counted, sorts, sampling)
-        out = buffer(pool.groups, counted, self._scheme, sampling.splits, self._blocks, self._run, folder)
+        out = buffer(self._tasks, counted, sampling.splits, self._blocks, self._run, folder)
         self.buffered = len(out.row)
-        self._shares = _shares(counted, out)
+        shares = _shares(counted, out)
+        self._seasons = [{name: shares.get(name, 1) for name in part.seasons} for part in counted]
         table = self._blocks.everywhere(EqualAreaTable.of_side(self._scheme.block_deg))
         rows = _left(counted, sorts, table, out)
         split = np.repeat(np.arange(len(SPLITS)), len(sorts.word))
@@ -101,7 +102,7 @@ class Sampler:
         leaf = self.strata.leaf.astype(np.int32).reshape(rows.shape)
         parts = np.split(out.row, np.searchsorted(out.group, np.arange(1, len(counted))))
         self._leaves = [
-            Leaves(part.word, leaf[:, index], table, lost)
+            Leaves(np.append(leaf[table[part.block], index[part.sort]], np.int32(-1)), lost)
             for part, index, lost in zip(counted, sorts.index, parts, strict=True)
         ]
         self._dates = _dates(counted, sorts, leaf, len(self.strata.tree.leaf_size))
@@ -206,8 +207,10 @@ class Sampler:
         none = np.empty(0, np.int64)
         shown = high > low
         tasks = [
-            Wanted(group, self._scheme, leaves, low, high, self._shares, extra.get(i, none))
-            for i, (group, leaves) in enumerate(zip(self.pool.groups, self._leaves, strict=True))
+            Wanted(task, leaves, low, high, seasons, extra.get(i, none))
+            for i, (task, leaves, seasons) in enumerate(
+                zip(self._tasks, self._leaves, self._seasons, strict=True)
+            )
             if i in extra or np.any(shown[leaves.leaf[leaves.leaf >= 0]])
         ]
         found = Candidates.stack(self._held, *self._run(candidates, tasks))
@@ -297,11 +300,7 @@ class Sampler:
         return unit_vectors(lon, lat)
 
     def _available(self, refused: Ints) -> Ints:
-        tasks = [
-            (group, self._scheme, leaves)
-            for group, leaves in zip(self.pool.groups, self._leaves, strict=True)
-        ]
-        every = np.concatenate(self._run(drawable, tasks))
+        every = np.concatenate(self._run(drawable, list(zip(self._tasks, self._leaves, strict=True))))
         return every[~np.isin(every, refused)]
 
     def _summary(self, budget: int, seats: Seats, capacity: Ints, kept: Kept, holds: int) -> dict[str, Any]:
@@ -399,8 +398,10 @@ def _left(counted: Sequence[Counted], sorts: Sorts, split: Tiny, out: Rows) -> I
     for part, index in zip(counted, sorts.index, strict=True):
         kind = split[part.block].astype(np.int64) * shape[1] + index[part.sort]
         left += np.bincount(kind, part.count, minlength=len(left)).astype(np.int64)
-    lost = out.split.astype(np.int64) * shape[1] + np.searchsorted(sorts.word, out.word)
-    left -= np.bincount(lost, minlength=len(left))
+    ends = np.searchsorted(out.group, np.arange(len(counted) + 1))
+    for part, index, begin, end in zip(counted, sorts.index, ends[:-1], ends[1:], strict=True):
+        lost = out.split[begin:end].astype(np.int64) * shape[1] + index[part.sort[out.kind[begin:end]]]
+        np.subtract.at(left, lost, 1)
     return left.reshape(shape)
 
 

@@ -15,10 +15,12 @@ from curate.catalog.files import write_text
 from curate.recipe import stable_hash
 from curate.sampling import kernels
 from curate.sampling.arrays import Ints, Words, numbers
+from curate.sampling.candidates import find
 from curate.sampling.counting import Counted
 from curate.sampling.source import Group, Pool, Run
 
-_BUCKET_BITS = 10  # with 32 bits of each key in a bucket: of 10^8 keys a thousand look alike by chance
+_BUCKET_BITS = 10
+_BITS = _BUCKET_BITS + 32  # of each key are held: of 10^8 keys a thousand look alike by chance
 
 
 def refuse_duplicates(pool: Pool, counted: Sequence[Counted], run: Run, folder: Path | None) -> None:
@@ -34,9 +36,10 @@ def refuse_duplicates(pool: Pool, counted: Sequence[Counted], run: Run, folder: 
             return
     suspects = _suspects(pool, run)
     if len(suspects):
-        found = run(_rows_of, [(group, suspects) for group in pool.groups])
-        rows = np.concatenate(found)
-        ids = pool.take(rows, ["chip_id"])["chip_id"].cast(pa.string())
+        found = run(find, [(group, suspects, _BITS) for group in pool.groups])
+        row, key = (np.concatenate([part[k] for part in found]) for k in (0, 1))
+        _, which, times = np.unique(key, return_inverse=True, return_counts=True)
+        ids = pool.take(row[times[which] > 1], ["chip_id"])["chip_id"].cast(pa.string())
         counts = pc.value_counts(ids).to_pylist()
         if twice := sorted(entry["values"] for entry in counts if entry["counts"] > 1):
             raise InputError(
@@ -61,16 +64,5 @@ def _suspects(pool: Pool, run: Run) -> Words:
 
 
 def _buckets(group: Group) -> tuple[npt.NDArray[np.uint32], Ints]:
-    return kernels.into_buckets(_keys(group), _BUCKET_BITS)
-
-
-def _rows_of(task: tuple[Group, Words]) -> Ints:
-    """Rows of one group, by their index in the pool, whose chip's key begins with some bits."""
-    group, suspects = task
-    first = _keys(group) >> np.uint64(32 - _BUCKET_BITS)
-    at = np.minimum(np.searchsorted(suspects, first), len(suspects) - 1)
-    return np.flatnonzero(suspects[at] == first) + group.first
-
-
-def _keys(group: Group) -> Words:
-    return numbers(group.read_keyed(["chip_key"])["chip_key"], np.uint64)
+    keys = numbers(group.read_keyed(["chip_key"])["chip_key"], np.uint64)
+    return kernels.into_buckets(keys, _BUCKET_BITS)

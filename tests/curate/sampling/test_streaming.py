@@ -194,6 +194,7 @@ def test_duplicates_in_two_files_are_named(
     twice = pa.concat_tables([large, large.slice(17, 2)])
     paths = write(twice, tmp_path / "pool", [ROWS // 2, large.num_rows])
     monkeypatch.setattr(unique, "_BUCKET_BITS", 3)
+    monkeypatch.setattr(unique, "_BITS", 35)
     with pytest.raises(InputError, match="2 chip ids occur more than once") as error:
         Sampler(Pool.of_files(paths, 2000), Sampling(), folder=tmp_path / "counts")
     assert large["chip_id"][17].as_py() in str(error.value)
