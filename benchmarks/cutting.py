@@ -4,13 +4,16 @@ python benchmarks/cutting.py scenes FOLDER      # once: a Sentinel-2 and a Senti
 python benchmarks/cutting.py FOLDER [CHIPS]     # all ways in one run, two processes each
 
 Every chip of the scene is cut (8,281 of 120 × 120 px, 10 bands of Sentinel-2 and two of Sentinel-1, with the scene
-classification). The limit decodes the same blocks once with plain GDAL and does nothing else: no resampling, no shard.
-The other ways cut a part of the chips, in the same order, and write nothing. odc-stac is left out where it is missing
+classification), or CHIPS of them. The limit decodes the same blocks once with plain GDAL and does nothing else: no
+resampling, no shard. The second limit only writes as many bytes as shards have, hashes them, and waits for the disk.
+The other ways cut a part of the chips, in the same order, and write nothing; over HTTP `curate cut` too cuts a part.
+CPU is processor time of both processes. odc-stac is left out where it is missing
 (pip install odc-stac). The server answers every request after 50 ms.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
@@ -58,6 +61,8 @@ BANDS |= {"SCL": 20, "VV": 10, "VH": 10}
 EPSG, LEFT, TOP, SIDE_M = 32633, 499_980.0, 5_000_040.0, 109_800
 CHIP_PX, WORKERS, LATENCY_S = 120, 2, 0.05
 PER_SHARD = 128
+HTTP_CHIPS, WRITTEN = 1024, 2048
+Timed = tuple[int, float, float]  # chips, seconds, seconds of processor time
 
 
 def make_scenes(folder: Path) -> None:
@@ -154,7 +159,13 @@ def cut_tasks(root: str, folder: Path, chips: int | None) -> list[CutTask]:
     ]  # fmt: skip
 
 
-def by_curate(root: str, scratch: Path, chips: int | None) -> tuple[int, float]:
+def timed(way: Callable[[Any], Any], task: Any) -> tuple[Any, float]:
+    """What *way* makes of *task*, and the processor time that it took."""
+    before = time.process_time()
+    return way(task), time.process_time() - before
+
+
+def by_curate(root: str, scratch: Path, chips: int | None) -> Timed:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     with engine(WORKERS) as running:
@@ -163,12 +174,28 @@ def by_curate(root: str, scratch: Path, chips: int | None) -> tuple[int, float]:
             running.map(cut, [replace(task, shards=task.shards[:1]) for task in first], "")
         )  # all is compiled
         started = time.perf_counter()
-        entries = [
-            entry for _, done in running.map(cut, cut_tasks(root, scratch, chips), "") for entry in done
-        ]
+        done = [made for _, made in running.map(partial(timed, cut), cut_tasks(root, scratch, chips), "")]
         seconds = time.perf_counter() - started
     shutil.rmtree(scratch)
-    return sum(len(entry.chips) for entry in entries), seconds
+    return (
+        sum(len(entry.chips) for entries, _ in done for entry in entries), seconds, sum(cpu for _, cpu in done),
+    )  # fmt: skip
+
+
+def write_alone(scratch: Path, part: int) -> int:
+    """Write what shards of `WRITTEN` chips hold, hash it and wait for the disk."""
+    shard = np.random.default_rng(part).integers(0, 2**16, (PER_SHARD, 12 * CHIP_PX**2), np.uint16)
+    scratch.mkdir(parents=True, exist_ok=True)
+    shards = WRITTEN // PER_SHARD // WORKERS
+    for i in range(shards):
+        path = scratch / f"{part}-{i}"
+        with path.open("wb") as file:
+            hashlib.sha256(shard).hexdigest()
+            shard.tofile(file)
+            file.flush()
+            os.fsync(file.fileno())
+        path.unlink()
+    return shards * PER_SHARD
 
 
 def _ready(_: int) -> None:
@@ -228,12 +255,12 @@ def odc_per_chip(root: str, chips: Sequence[tuple[float, float]]) -> int:
     return len(chips)
 
 
-def in_processes(way: Callable[..., int], parts: Sequence[Any]) -> tuple[int, float]:
+def in_processes(way: Callable[..., int], parts: Sequence[Any]) -> Timed:
     with ProcessPoolExecutor(WORKERS) as pool:
         list(pool.map(_ready, [0] * WORKERS))
         started = time.perf_counter()
-        done = sum(pool.map(way, parts))
-        return done, time.perf_counter() - started
+        done = list(pool.map(partial(timed, way), parts))
+        return sum(n for n, _ in done), time.perf_counter() - started, sum(cpu for _, cpu in done)
 
 
 def split(count: int) -> list[list[tuple[float, float]]]:
@@ -322,11 +349,14 @@ def _read(task: CutTask, root: str, band: str) -> int:
     return layer.decoded
 
 
-def say(name: str, done: tuple[int, float], beside: float | None = None) -> float:
-    rate = done[0] / done[1]
-    share = "" if beside is None else f"{rate / beside:8.2f}"
-    print(f"{name:<46}{done[0]:>8,}{done[1]:>9.1f}{rate:>10.1f}{share}", flush=True)
-    return rate
+def say(name: str, done: Timed, beside: float | None = None) -> float:
+    chips, seconds, cpu = done
+    share = f"{chips / seconds / beside:14.2f}" if beside else " " * 14
+    print(
+        f"{name:<40}{chips:>8,}{seconds:>8.1f}{chips / seconds:>10.1f}{share}{1e3 * cpu / chips:>14.2f}",
+        flush=True,
+    )
+    return chips / seconds
 
 
 def main(folder: Path, chips: int | None = None) -> None:
@@ -335,9 +365,14 @@ def main(folder: Path, chips: int | None = None) -> None:
     every = len(corners()[0])
     for band in BANDS:  # from the page cache for all
         (folder / f"{band}.tif").read_bytes()
-    print(f"{'':<46}{'chips':>8}{'s':>9}{'chips/s':>10}   of the limit")
-    _, seconds = in_processes(partial(decode, root), range(WORKERS))
-    limit = say("local: decode limit, plain GDAL", (every, seconds))
+    print(f"{'':<40}{'chips':>8}{'s':>8}{'chips/s':>10}  of the limit   CPU ms/chip")
+    _, *times = in_processes(partial(decode, root), range(WORKERS))
+    limit = say("local: decode limit, plain GDAL", (every, *times))
+    say(
+        "local: write limit, hashed and synced",
+        in_processes(partial(write_alone, scratch), range(WORKERS)),
+        limit,
+    )
     say("local: curate cut", by_curate(root, scratch, chips), limit)
     say("local: rasterio, windows per chip", in_processes(partial(windows_per_chip, root), split(200)), limit)
     odc = _has_odc()
@@ -356,7 +391,7 @@ def main(folder: Path, chips: int | None = None) -> None:
             in_processes(partial(odc_per_chip, url), split(12)),
             naive,
         )
-    rate = say("HTTP 50 ms: curate cut", by_curate(url, scratch, chips))
+    rate = say("HTTP 50 ms: curate cut", by_curate(url, scratch, HTTP_CHIPS))
     print(f"over HTTP {rate / naive:.0f} times the way by chip")
     server.kill()
     needed, together, alone = decoded(root, scratch)

@@ -9,6 +9,7 @@ at pixels.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -76,8 +77,8 @@ def shard_schema(sensors: Sequence[SensorInfo], chip_px: int) -> pa.Schema:
 
 def write_shard(
     path: Path, sensors: Sequence[SensorInfo], chip_ids: Sequence[str], chips: Mapping[str, SensorChips]
-) -> None:
-    """Write one shard atomically."""
+) -> str:
+    """Write one shard atomically; its SHA-256, taken on the way to the disk."""
     chip_px = chips[sensors[0].prefix].pixels.shape[-1]
     columns: list[pa.Array] = [pa.array(chip_ids, pa.string())]
     for sensor in sensors:
@@ -101,8 +102,29 @@ def write_shard(
         {METADATA_KEY: json.dumps({"chip_px": chip_px, "sensors": [asdict(s) for s in sensors]}).encode()}
     )
     batch = pa.record_batch(columns, schema=schema)
-    with atomic(path) as part, pa.ipc.new_file(str(part), schema) as writer:
-        writer.write_batch(batch)
+    with atomic(path) as part, part.open("wb", buffering=0) as file:
+        hashing = _Hashing(file)
+        with pa.PythonFile(hashing, "w") as sink, pa.ipc.new_file(sink, schema) as writer:
+            writer.write_batch(batch)
+    return hashing.digest.hexdigest()
+
+
+class _Hashing(io.RawIOBase):
+    """A file that is written and hashed at once."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        self.digest.update(view)
+        written = 0
+        while written < len(view):  # an unbuffered file may take a part
+            written += self._file.write(view[written:])
+        return written
 
 
 def _rows(values: npt.NDArray[Any]) -> pa.Array:

@@ -12,12 +12,11 @@ import numpy.typing as npt
 from curate.catalog.schema import SensorInfo
 from curate.pixels import cloudless
 from curate.pixels.layers import Failures, Ints, Layer, Reading
-from curate.pixels.quality import clouds
-from curate.pixels.resampling import Singles
-from curate.pixels.storing import decibel, store
+from curate.pixels.quality import CLOUD, NO_DATA, Quality, clouds, share
+from curate.pixels.storing import DECIBEL, LINEAR, LOGARITHM, Storing
 from curate.pixels.tasks import Asset, CutTask
 from curate.pixels.windows import ChipGrid
-from curate.radiometry import NOISE_FLOOR_DB, to_decibel
+from curate.radiometry import NOISE_FLOOR_DB
 from curate.sensors import Band, Sensor, sensor
 
 Booleans = npt.NDArray[np.bool_]
@@ -44,6 +43,11 @@ class ChipArrays:
             np.zeros((chips, *side), bool),
             np.zeros(chips, bool),
         )
+
+    def quality(self) -> Quality:
+        """Shares of data and of cloud."""
+        cloud = np.where(self.masked, share(self.cloud), np.nan).astype(np.float32)
+        return Quality(share(self.data), cloud)
 
     def kept(self, rows: Booleans) -> ChipArrays:
         """Some of the chips; the same arrays where all stay."""
@@ -105,49 +109,33 @@ class Acquisition:
             unreadable: of each row of the shard; the reason is put where a chip cannot be read.
         """
         rows = rows[self.within[number]]
-        data = np.ones((len(rows), *into.data.shape[1:]), bool)
         failures: Failures = {}
-        part = np.empty(data.shape, into.pixels.dtype)
         for i, (name, layer) in enumerate(self.bands.items()):
-            values, failed = layer.take(number)
+            how = self._storing(i, self.assets[name], self.what.band(name))
+            failures |= layer.store(number, how, rows, i, into.pixels, into.data)
+        if self.mask is not None and self.what.mask is not None:
+            codes, failed = self.mask.take(number)
             failures |= failed
-            self._store(values, i, self.assets[name], self.what.band(name), part, data)
-            into.pixels[rows, i] = part
-        cloud = self._masked(number, failures)
-        if cloud is not None:
-            data &= ~np.isnan(cloud)
+            found = clouds(codes, self.what.mask)
+            into.data[rows] &= found != NO_DATA
+            into.cloud[rows], into.masked[rows] = found == CLOUD, True
         elif self.coarse:
-            cloud = self._detected(number, failures, into.data.shape[-1])
-        if cloud is not None:
-            into.cloud[rows] = cloud == 1
+            into.cloud[rows] = self._detected(number, failures, into.data.shape[-1]) == 1
             into.masked[rows] = True
-        into.data[rows] = data
         for i, why in failures.items():
             unreadable[rows[i]] = why
 
     within: dict[int, Booleans]  # batch -> which of its chips are of this scene
 
-    def _store(
-        self, values: Singles, band: int, asset: Asset, what: Band, out: npt.NDArray[Any], data: Booleans
-    ) -> None:
+    def _storing(self, band: int, asset: Asset, what: Band) -> Storing:
         step, offset = self.info.scales[band], self.info.offset
-        limits = np.array([self.what.stored.lowest, np.iinfo(self.info.dtype).max], np.float64)
-        numbers: Any = values
-        gain, shift, lowest = asset.scale / step, (asset.offset - offset) / step, -np.inf
+        limits = float(self.what.stored.lowest), float(np.iinfo(self.info.dtype).max), self.info.nodata
         if asset.unit in _RADAR:
-            numbers = _decibel(values, asset)
-            gain, shift = 1 / step, -offset / step
-        elif what.lowest is not None:
-            lowest = (what.lowest - offset) / step
-        store(numbers, gain, shift, lowest, limits, self.info.nodata, out, data)
-
-    def _masked(self, number: int, failures: Failures) -> Floats | None:
-        """By the scene's mask 1 where cloud is, 0 where none, NaN where no data is; None where it has no mask."""
-        if self.mask is None or self.what.mask is None:
-            return None
-        codes, failed = self.mask.take(number)
-        failures |= failed
-        return clouds(codes, self.what.mask)
+            scaling = _decibel(asset)
+            return Storing(*scaling, NOISE_FLOOR_DB, 1 / step, -offset / step, -np.inf, *limits)
+        below = -np.inf if what.lowest is None else (what.lowest - offset) / step
+        gain, shift = asset.scale / step, (asset.offset - offset) / step
+        return Storing(gain, shift, LINEAR, 0.0, 0.0, 1.0, 0.0, below, *limits)
 
     def _detected(self, number: int, failures: Failures, size_px: int) -> Floats:
         """By a cloud detector 1 where cloud is, else 0, on the chips' own grid: (chips, size_px, size_px)."""
@@ -197,13 +185,13 @@ def _usual_nodata(asset: Asset, band: Band, what: Sensor) -> float | None:
     return what.source_nodata if band.nodata is None else band.nodata
 
 
-def _decibel(numbers: Singles, asset: Asset) -> Floats:
+def _decibel(asset: Asset) -> tuple[float, float, int, float]:
+    """Gain and shift of an asset's numbers, and how they become dB (`Storing`)."""
     if asset.unit == "dB":
-        return to_decibel(numbers.astype(np.float64) * asset.scale + asset.offset, asset.unit)
-    power = asset.unit == "complex"  # numbers are |z|² of unscaled z
-    gain, shift = (asset.scale**2, 0.0) if power else (asset.scale, asset.offset)
-    found: Floats = decibel(numbers, gain, shift, 20.0 if asset.unit == "amplitude" else 10.0, NOISE_FLOOR_DB)
-    return found
+        return float(asset.scale), float(asset.offset), DECIBEL, 0.0
+    if asset.unit == "complex":  # numbers are |z|² of unscaled z
+        return float(asset.scale**2), 0.0, LOGARITHM, 10.0
+    return float(asset.scale), float(asset.offset), LOGARITHM, 20.0 if asset.unit == "amplitude" else 10.0
 
 
 def _coarser(grid: ChipGrid) -> ChipGrid:

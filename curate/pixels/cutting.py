@@ -21,7 +21,7 @@ from curate.catalog.shards import ManifestEntry, SensorChips
 from curate.pixels import cloudless
 from curate.pixels.acquisition import Acquisition, ChipArrays, acquisitions
 from curate.pixels.plan import UNREADABLE
-from curate.pixels.quality import Quality, refuse, share
+from curate.pixels.quality import Quality, refuse
 from curate.pixels.storing import summarise
 from curate.pixels.tasks import CutTask, Shard
 from curate.sensors import sensor
@@ -127,7 +127,8 @@ def _written(task: CutTask, shard: Shard, made: _Cut) -> ManifestEntry:
 
 def _finish(task: CutTask, shard: Shard, made: _Cut) -> ManifestEntry:
     """Write what is fit to be kept of a shard, and note what became of each chip."""
-    refused = _refused(task, shard, made)
+    quality = {prefix: arrays.quality() for prefix, arrays in made.arrays.items()}
+    refused = _refused(task, shard, made, quality)
     kept = np.array([reason is None for reason in refused])
     rejected = tuple((key, *why) for key, why in zip(shard.keys, refused, strict=True) if why is not None)
     if not kept.any():
@@ -140,31 +141,30 @@ def _finish(task: CutTask, shard: Shard, made: _Cut) -> ManifestEntry:
             moments, counts = summarise(arrays.pixels, info)
             chips[info.prefix] = SensorChips(
                 arrays.pixels,
-                share(arrays.data),
-                np.where(arrays.masked, share(arrays.cloud), np.nan).astype(np.float32),
+                quality[info.prefix].valid[kept],
+                quality[info.prefix].cloud[kept],
                 arrays.data,
                 arrays.cloud,
                 moments,
                 counts,
             )
         ids = [chip for chip, keep in zip(shard.chip_ids, kept, strict=True) if keep]
-        shards.write_shard(path, task.sensors, ids, chips)
+        digest = shards.write_shard(path, task.sensors, ids, chips)
         keys = tuple(key for key, keep in zip(shard.keys, kept, strict=True) if keep)
-        entry = ManifestEntry(shard.name, path.name, keys, rejected, shards.checksum(path))
+        entry = ManifestEntry(shard.name, path.name, keys, rejected, digest)
     shards.note(task.folder, entry)
     return entry
 
 
-def _refused(task: CutTask, shard: Shard, made: _Cut) -> list[tuple[str, str] | None]:
+def _refused(
+    task: CutTask, shard: Shard, made: _Cut, quality: dict[str, Quality]
+) -> list[tuple[str, str] | None]:
     """Reason and detail for each chip that is refused; the first sensor that refuses gives the reason."""
     found: list[tuple[str, str] | None] = [None] * len(shard.keys)
     limits = task.pixels.min_valid, task.pixels.max_cloud
     for info in task.sensors:
         arrays, scenes = made.arrays[info.prefix], shard.scenes[info.prefix]
-        quality = Quality(
-            share(arrays.data), np.where(arrays.masked, share(arrays.cloud), np.nan).astype(np.float32)
-        )
-        reasons = refuse(quality, arrays.pixels, info, sensor(info.sensor), *limits)
+        reasons = refuse(quality[info.prefix], arrays.pixels, info, sensor(info.sensor), *limits)
         for i, (broken, reason) in enumerate(zip(made.unreadable[info.prefix], reasons, strict=True)):
             if found[i] is None and broken is not None:
                 found[i] = (f"{info.prefix}: {UNREADABLE}", f"{scenes[i]}: {' '.join(broken.split())}")

@@ -9,6 +9,7 @@ are not.
 from __future__ import annotations
 
 import time
+from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Lock
@@ -20,8 +21,10 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from curate.catalog.errors import InputError
+from curate.compiled import compiled
 from curate.gdal import opened
-from curate.pixels.resampling import Singles, Taps, blank, resample, taps
+from curate.pixels.resampling import Blocks, Singles, Taps, resample, resample_and_store, taps
+from curate.pixels.storing import Storing, store
 from curate.pixels.windows import ChipGrid, aligned, warped
 from curate.signing import hide
 
@@ -29,6 +32,7 @@ Ints = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 Failures = dict[int, str]  # position of a chip -> why it could not be read
 UNIT_PX = 256  # smaller blocks, and strips, are read in groups of at least so many rows and columns
+_AHEAD = 2  # batches that are usually read before the one that is taken
 LARGEST_RUN = 64  # units asked for at once where a request takes its time
 GIVE_UP_S = 60.0  # of reads that failed; what is left of a band then counts as unreadable too
 FAILED = (InputError, RasterioError, OSError)
@@ -62,7 +66,7 @@ class Layer:
         self._source: Any = None
         self._broken: str | None = None  # why nothing of the band can be read
         self._failing_s = 0.0
-        self._units: dict[tuple[int, int], npt.NDArray[Any]] = {}
+        self._free: deque[int] = deque()  # places that hold no unit
         self._failed: dict[tuple[int, int], str] = {}
         self._warped: dict[int, Singles] = {}  # by position
         self._unwarped: Failures = {}
@@ -73,7 +77,7 @@ class Layer:
             if self._source is None and self._broken is None:
                 self._prepare()
             if self._broken is None:
-                self._read_units(self._first_needed(number))
+                self._read_units(self._units_of(self._first, number))
                 self._warp(number)
             self._to_load -= 1
             if not self._to_load:  # the batches may come out of order
@@ -87,19 +91,72 @@ class Layer:
         """
         chips = np.flatnonzero(self.batch == number)
         size = self.grid.size_px
-        nothing = np.full((len(chips), size, size), np.nan, np.float32)
         if self._broken is not None:
+            nothing = np.full((len(chips), size, size), np.nan, np.float32)
             return nothing, dict.fromkeys(range(len(chips)), self._broken)
-        failed: Failures = {}
-        values = resample(self._cut(chips, failed), self._taps) if self._whole.any() else nothing
-        for i, chip in enumerate(chips.tolist()):
-            if chip in self._unwarped:
-                failed[i] = self._unwarped.pop(chip)
-            elif chip in self._warped:
-                values[i] = self._warped.pop(chip)
-        for unit in self._last_needed(number):
-            self._units.pop(unit, None)
-        return values, failed
+        values = np.empty((len(chips), size, size), np.float32)
+        whole = self._whole[chips]
+        into = values if whole.all() else np.full((int(whole.sum()), size, size), np.nan, np.float32)
+        missing = np.full(len(into), -1)
+        if len(into):
+            resample(self._blocks, *self._corners(chips[whole]), self._taps.weights, into, missing)
+        if into is not values:
+            values[whole] = into
+        failed = self._missed(np.flatnonzero(whole), missing)
+        for i in np.flatnonzero(~whole).tolist():
+            values[i] = self._warped.pop(int(chips[i]), np.float32(np.nan))
+        return values, failed | self._let_go(number, chips)
+
+    def store(
+        self, number: int, how: Storing, rows: Ints, band: int, out: npt.NDArray[Any], data: Booleans
+    ) -> Failures:
+        """Put the chips of batch *number*, as stored integers, into *rows* of *out*, as one of its bands.
+
+        Args:
+            out: (chips, bands, size_px, size_px).
+            data: booleans, (chips, size_px, size_px); becomes False where no data is.
+        """
+        chips = np.flatnonzero(self.batch == number)
+        if self._broken is not None:
+            out[rows, band], data[rows] = how.nodata, False
+            return dict.fromkeys(range(len(chips)), self._broken)
+        whole = self._whole[chips]
+        missing = np.full(int(whole.sum()), -1)
+        if len(missing):
+            corners, weights = self._corners(chips[whole]), self._taps.weights
+            resample_and_store(self._blocks, *corners, weights, how, rows[whole], band, out, data, missing)
+        failed = self._missed(np.flatnonzero(whole), missing)
+        nothing = np.full((self.grid.size_px,) * 2, np.nan, np.float32)
+        for i in np.flatnonzero(~whole).tolist():
+            store(self._warped.pop(int(chips[i]), nothing), how, out[rows[i], band], data[rows[i]])
+        return failed | self._let_go(number, chips)
+
+    def _corners(self, chips: Ints) -> tuple[Ints, Ints]:
+        return self._at.row[chips] - self._taps.margin, self._at.col[chips] - self._taps.margin
+
+    @property
+    def _blocks(self) -> Blocks:
+        return Blocks(
+            self._held, self._place, *self._shape, np.float32(np.nan if self.nodata is None else self.nodata)
+        )
+
+    def _missed(self, positions: Ints, missing: Ints) -> Failures:
+        found: Failures = {}
+        for i in np.flatnonzero(missing >= 0).tolist():
+            unit = divmod(int(missing[i]), self._count[1])
+            found[int(positions[i])] = self._failed.get(unit, "block not read")
+        return found
+
+    def _let_go(self, number: int, chips: Ints) -> Failures:
+        """Drop the units that no later batch needs; chips of this one that could not be warped."""
+        for unit in self._units_of(self._last, number):
+            place = int(self._place[unit])
+            if place >= 0:
+                self._place[unit] = -1
+                self._free.append(place)
+        return {
+            i: self._unwarped.pop(chip) for i, chip in enumerate(chips.tolist()) if chip in self._unwarped
+        }
 
     def close(self) -> None:
         """Close the file; what was read stays."""
@@ -136,15 +193,25 @@ class Layer:
         return f"Band {self.reading.href} is broken: {hide(' '.join(str(error).split()))}"
 
     def _needs(self) -> None:
-        """The first and the last batch that needs each unit."""
-        rows, cols = self._spans(self._at.row, 0), self._spans(self._at.col, 1)
-        first = np.full(self._count, np.iinfo(np.int64).max)
-        last = np.full(self._count, -1)
-        for i in np.flatnonzero(self._whole).tolist():
-            part = np.s_[rows[0][i] : rows[1][i], cols[0][i] : cols[1][i]]
-            np.minimum(first[part], self.batch[i], out=first[part])
-            np.maximum(last[part], self.batch[i], out=last[part])
-        self._first, self._last = first, last
+        """The first and the last batch that needs each unit; no place for any yet."""
+        self._first = np.full(self._count, np.iinfo(np.int64).max)
+        self._last = np.full(self._count, -1)
+        self._place = np.full(self._count, -1)
+        some = np.flatnonzero(self._whole)
+        top, bottom = self._spans(self._at.row[some], 0)
+        left, right = self._spans(self._at.col[some], 1)
+        _mark(top, bottom, left, right, self.batch[some], self._first, self._last)
+        self._held = np.empty((self._most_at_once(), *self._unit), self._source.dtypes[0])
+        self._free.extend(range(len(self._held)))
+
+    def _most_at_once(self) -> int:
+        """Units that are held at a time where batches are read shortly before they are taken."""
+        used = self._last >= 0
+        begin, end = self._first[used] - _AHEAD, self._last[used] + 1
+        if not len(end):
+            return 0
+        begin = np.maximum(begin, 0)
+        return int(np.cumsum(np.bincount(begin, minlength=end.max() + 1) - np.bincount(end)).max())
 
     def _spans(self, start: Ints, axis: int) -> tuple[Ints, Ints]:
         """First and one past the last unit under each chip's window, within the raster."""
@@ -152,11 +219,8 @@ class Layer:
         low, high = np.clip(low, 0, self._shape[axis]), np.clip(high, 0, self._shape[axis])
         return low // self._unit[axis], np.where(high > low, -(-high // self._unit[axis]), 0)
 
-    def _first_needed(self, number: int) -> list[tuple[int, int]]:
-        return [(int(y), int(x)) for y, x in np.argwhere(self._first == number)]
-
-    def _last_needed(self, number: int) -> list[tuple[int, int]]:
-        return [(int(y), int(x)) for y, x in np.argwhere(self._last == number)]
+    def _units_of(self, batch: Ints, number: int) -> list[tuple[int, int]]:
+        return [(int(y), int(x)) for y, x in np.argwhere(batch == number)]
 
     def _read_units(self, units: list[tuple[int, int]]) -> None:
         for top, bottom, left, right in runs(units, self._most):
@@ -188,14 +252,35 @@ class Layer:
             (top * height, min(bottom * height, self._shape[0])),
             (left * width, min(right * width, self._shape[1])),
         )
-        values = self._source.read(1, window=window)
         self.decoded += (bottom - top) * (right - left)
+        if (bottom - top) * (right - left) == 1:
+            place = self._room()
+            try:
+                self._source.read(1, window=window, out=self._held[place, : window.height, : window.width])
+            except BaseException:
+                self._free.append(place)
+                raise
+            self._place[top, left] = place
+            return
+        values = self._source.read(1, window=window)
         for y in range(top, bottom):
             for x in range(left, right):
                 part = values[
                     (y - top) * height : (y - top + 1) * height, (x - left) * width : (x - left + 1) * width
                 ]
-                self._units[y, x] = part if values.shape == part.shape else part.copy()
+                place = self._room()
+                self._held[place, : part.shape[0], : part.shape[1]] = part
+                self._place[y, x] = place
+
+    def _room(self) -> int:
+        """A place for one more unit; where there is none their number is doubled."""
+        if not self._free:
+            before = len(self._held)
+            more = np.empty((2 * before + 1, *self._unit), self._held.dtype)
+            more[:before] = self._held
+            self._held = more  # who still looks at the old places finds in them what was there
+            self._free.extend(range(before, len(more)))
+        return self._free.pop()  # the one that was let go last is still in the cache
 
     def _warp(self, number: int) -> None:
         """Warp the batch's chips that do not lie on the band's grid."""
@@ -208,29 +293,15 @@ class Layer:
             except FAILED as error:
                 self._unwarped[chip] = self._why(error)
 
-    def _cut(self, chips: Ints, failed: Failures) -> Singles:
-        """Windows of *chips*, with the margin that interpolation needs, out of the units."""
-        margin, length = self._taps.margin, self._taps.length
-        windows = np.full((len(chips), length, length), np.nan, np.float32)
-        height, width = self._unit
-        rows, cols = self._spans(self._at.row, 0), self._spans(self._at.col, 1)
-        for i, chip in enumerate(chips.tolist()):
-            if not self._whole[chip]:
-                continue
-            top, left = int(self._at.row[chip]) - margin, int(self._at.col[chip]) - margin
-            for y in range(rows[0][chip], rows[1][chip]):
-                for x in range(cols[0][chip], cols[1][chip]):
-                    unit = self._units.get((y, x))
-                    if unit is None:
-                        failed[i] = self._failed.get((y, x), "block not read")
-                        continue
-                    y0, x0 = y * height - top, x * width - left  # the unit's corner in the window
-                    part = unit[max(0, -y0) : length - y0, max(0, -x0) : length - x0]
-                    at_y, at_x = max(0, y0), max(0, x0)
-                    windows[i, at_y : at_y + part.shape[0], at_x : at_x + part.shape[1]] = part
-        if self.nodata is not None and not np.isnan(self.nodata):
-            blank(windows, np.float32(self.nodata))
-        return windows
+
+@compiled
+def _mark(top: Any, bottom: Any, left: Any, right: Any, batch: Any, first: Any, last: Any) -> None:
+    """Note for each unit under some chip the first and the last batch that needs it."""
+    for i in range(len(batch)):
+        for y in range(top[i], bottom[i]):
+            for x in range(left[i], right[i]):
+                first[y, x] = min(first[y, x], batch[i])
+                last[y, x] = max(last[y, x], batch[i])
 
 
 def is_remote(href: str) -> bool:

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.catalog.schema import SensorInfo
+from curate.compiled import compiled
 from curate.sensors import Flag, Mask, Sensor
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 TILE_PX = 8  # square of pixels in which backscatter never is one number, because of speckle
+CLEAR, CLOUD, NO_DATA = 0, 1, 2  # what a pixel of a mask is
 BRIGHTEST_DB, DARKEST_DB = 20.0, -60.0  # no chip of land or sea has its median beyond in Sentinel-1
 
 
@@ -26,19 +28,25 @@ class Quality:
     cloud: npt.NDArray[np.float32]  # share of cloud, cirrus and shadow; NaN where it is not known
 
 
-def clouds(codes: npt.NDArray[Any], mask: Mask) -> Floats:
-    """1 where a mask's codes (16 bits) tell of cloud, cirrus or shadow, 0 where not, NaN where there is no data."""
-    absent = np.isnan(codes)
-    found: Floats = _meanings(mask)[np.where(absent, 0, codes).astype(np.uint16)]
-    found[absent] = np.nan
+def clouds(codes: npt.NDArray[Any], mask: Mask) -> npt.NDArray[np.uint8]:
+    """What a mask's codes (16 bits, NaN where there is none) tell of each pixel: `CLEAR`, `CLOUD` or `NO_DATA`."""
+    found = np.empty(codes.shape, np.uint8)
+    _look_up(np.ascontiguousarray(codes).ravel(), _meanings(mask), found.ravel())
     return found
 
 
+@compiled
+def _look_up(codes: Any, meanings: Any, out: Any) -> None:
+    for i in range(len(codes)):
+        out[i] = NO_DATA if np.isnan(codes[i]) else meanings[np.int64(codes[i]) & 0xFFFF]
+
+
 @cache
-def _meanings(mask: Mask) -> Floats:
-    """What each code from 0 to 65535 means."""
+def _meanings(mask: Mask) -> npt.NDArray[np.uint8]:
+    """What each code from 0 to 65535 means: cloud, cirrus and shadow are `CLOUD`."""
     every = np.arange(2**16)
-    return np.where(_any(every, mask.nodata), np.nan, _any(every, mask.cloud).astype(np.float64))
+    found = np.where(_any(every, mask.nodata), NO_DATA, np.where(_any(every, mask.cloud), CLOUD, CLEAR))
+    return found.astype(np.uint8)
 
 
 def _any(codes: npt.NDArray[np.int64], flags: tuple[Flag, ...]) -> Booleans:
@@ -89,16 +97,33 @@ def constant_share(pixels: npt.NDArray[Any], nodata: int) -> Floats:
     Args:
         pixels: stored integers, (chips, bands, rows, columns).
     """
-    tiles_y, tiles_x = pixels.shape[2] // TILE_PX, pixels.shape[3] // TILE_PX
-    inner = pixels[:, :, : tiles_y * TILE_PX, : tiles_x * TILE_PX]
-    rows = inner.reshape(*pixels.shape[:2], tiles_y, TILE_PX, tiles_x * TILE_PX)
-    high, low = (
-        reduce(rows, axis=3).reshape(*pixels.shape[:2], tiles_y, tiles_x, TILE_PX)
-        for reduce in (np.max, np.min)
-    )
-    high, low = high.max(-1), low.min(-1)
-    found: Floats = ((high == low) & (high != nodata)).mean((2, 3)).max(1)
+    tiles = (pixels.shape[2] // TILE_PX) * (pixels.shape[3] // TILE_PX)
+    found: Floats = _constant_tiles(pixels, nodata).max(1) / tiles if tiles else np.full(len(pixels), np.nan)
     return found  # missing pixels are counted as such
+
+
+@compiled
+def _constant_tiles(pixels: Any, nodata: int) -> Any:
+    """(chips, bands) Squares of `TILE_PX` pixels of one number that is not *nodata*."""
+    found = np.zeros(pixels.shape[:2], np.int64)
+    for i in range(pixels.shape[0]):
+        for band in range(pixels.shape[1]):
+            for top in range(0, pixels.shape[2] - TILE_PX + 1, TILE_PX):
+                for left in range(0, pixels.shape[3] - TILE_PX + 1, TILE_PX):
+                    found[i, band] += _is_constant(pixels[i, band], top, left, nodata)
+    return found
+
+
+@compiled
+def _is_constant(image: Any, top: int, left: int, nodata: int) -> int:
+    first = image[top, left]
+    if first == nodata:
+        return 0
+    for y in range(top, top + TILE_PX):
+        for x in range(left, left + TILE_PX):
+            if image[y, x] != first:
+                return 0
+    return 1
 
 
 def implausible(pixels: npt.NDArray[Any], info: SensorInfo) -> Booleans:
@@ -110,18 +135,35 @@ def implausible(pixels: npt.NDArray[Any], info: SensorInfo) -> Booleans:
         pixels: stored integers, (chips, bands, rows, columns).
     """
     bright, dark, zero = (
-        np.array([(level - info.offset) / scale for scale in info.scales])[:, None, None]
+        np.array([(level - info.offset) / scale for scale in info.scales])
         for level in (BRIGHTEST_DB, DARKEST_DB, 0.0)
     )
-    data = pixels != info.nodata
-    known = data.sum((2, 3))
-    too_bright = 2 * (data & (pixels > bright)).sum((2, 3)) > known  # more than half: the median is
-    too_dark = 2 * (data & (pixels < dark)).sum((2, 3)) > known
-    never_negative = (known > 0) & ~(data & (pixels < zero)).any((2, 3))
-    return np.asarray((too_bright | too_dark | never_negative).any(1))
+    flat = np.ascontiguousarray(pixels).reshape(*pixels.shape[:2], -1)
+    found: Booleans = _implausible(flat, info.nodata, bright, dark, zero)
+    return found
+
+
+@compiled
+def _implausible(pixels: Any, nodata: int, bright: Any, dark: Any, zero: Any) -> Any:
+    found = np.zeros(len(pixels), np.bool_)
+    for i in range(pixels.shape[0]):
+        for band in range(pixels.shape[1]):
+            known, above, under, negative = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+            for k in range(pixels.shape[2]):
+                number = pixels[i, band, k]
+                data = number != nodata
+                known += np.int64(data)
+                above += np.int64(data & (number > bright[band]))
+                under += np.int64(data & (number < dark[band]))
+                negative += np.int64(data & (number < zero[band]))
+            # more than half of the pixels: the median is
+            if 2 * above > known or 2 * under > known or (known > 0 and negative == 0):
+                found[i] = True
+    return found
 
 
 def share(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Share of each chip's pixels that are true; *pixels* has the shape (chips, rows, columns)."""
-    found: npt.NDArray[np.float32] = pixels.mean(axis=(-2, -1)).astype(np.float32)
+    bits = np.bitwise_count(np.packbits(pixels.reshape(len(pixels), -1), axis=1)).sum(1, dtype=np.int64)
+    found: npt.NDArray[np.float32] = (bits / (pixels.shape[1] * pixels.shape[2])).astype(np.float32)
     return found

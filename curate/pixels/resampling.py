@@ -1,5 +1,8 @@
 """Bands brought to the chips' grid where both grids agree: weights per row and column, applied in machine code.
 
+Each chip goes the whole way, from blocks of the file to stored integers, before the next begins, so that what lies
+between stays in the processor's cache.
+
 A coarser band is interpolated, a finer one averaged. Pixels without data take no part: the weights of the others are
 scaled up to 1. An interpolated pixel has data where the source pixel in which its centre lies has; an averaged one
 where at least half of its area has.
@@ -9,12 +12,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from curate.compiled import compiled
+from curate.pixels.storing import store
 
 Singles = npt.NDArray[np.float32]
 _REACH = {"nearest": 0.5, "bilinear": 1.0, "cubic": 2.0}  # source pixels from an output pixel's centre
@@ -31,9 +35,10 @@ class Taps:
     length: int  # source pixels of the window
 
     @property
-    def plain(self) -> bool:
-        """Whether every output pixel is the source pixel at its place."""
-        return self.weight.shape[1] == 1 and self.length == len(self.first)
+    def weights(self) -> Weights:
+        """For machine code; plain where every output pixel is the source pixel at its place."""
+        plain = self.weight.shape[1] == 1 and self.length == len(self.first)
+        return Weights(self.first, self.weight, self.nearest, self.length, plain)
 
 
 @cache
@@ -81,46 +86,133 @@ def _averaging(source: int, size: int) -> Taps:
     return Taps(start, weight.astype(np.float32), np.full(size, -1), 0, source)
 
 
-def resample(windows: Singles, how: Taps) -> Singles:
-    """Windows (n, length, length), NaN where no data is, as chips (n, size, size)."""
-    if how.plain:
-        return windows
-    out = np.empty((len(windows), len(how.first), len(how.first)), np.float32)
-    _resample(windows, how.first, how.weight, how.nearest, out)
-    return out
+class Blocks(NamedTuple):
+    """Parts of a raster that are held in memory."""
+
+    values: npt.NDArray[Any]  # (places, rows, columns), numbers as they are in the file
+    place: npt.NDArray[np.int64]  # (rows, columns) of parts: where each is held, -1 where it is not
+    height: int  # of the raster
+    width: int
+    nodata: np.float32  # NaN where none is declared
+
+
+class Weights(NamedTuple):
+    """`Taps` for machine code."""
+
+    first: npt.NDArray[np.int64]
+    weight: Singles
+    nearest: npt.NDArray[np.int64]
+    length: int
+    plain: bool
 
 
 @compiled
-def blank(windows: Any, nodata: Any) -> None:
-    """Put NaN in place of *nodata*."""
-    for i in range(windows.shape[0]):
-        for y in range(windows.shape[1]):
-            for x in range(windows.shape[2]):
-                if windows[i, y, x] == nodata:
-                    windows[i, y, x] = np.nan
+def resample(blocks: Any, top: Any, left: Any, how: Any, out: Any, missing: Any) -> None:
+    """Chips whose windows begin at (top, left) as (n, size, size), NaN where no data is.
+
+    Args:
+        missing: (n,) becomes the number of a part that is needed and not held.
+    """
+    window = np.empty((how.length, how.length), np.float32)
+    across = np.empty((how.length, out.shape[1]), np.float32)
+    for i in range(len(top)):
+        missing[i], holes = _look(blocks, top[i], left[i], window)
+        if how.plain:
+            out[i] = window
+        else:
+            _weigh(window, holes, how, across, out[i])
 
 
 @compiled
-def _resample(windows: Any, first: Any, weight: Any, nearest: Any, out: Any) -> None:
-    length, size, count = windows.shape[1], out.shape[1], weight.shape[1]
-    across = np.empty((length, size), np.float32)
-    for i in range(len(windows)):
-        window = windows[i]
-        if np.isnan(window.sum()):
-            _with_holes(window, first, weight, nearest, out[i])
-            continue
-        for y in range(length):
+def resample_and_store(
+    blocks: Any,
+    top: Any,
+    left: Any,
+    how: Any,
+    stored: Any,
+    rows: Any,
+    band: int,
+    out: Any,
+    data: Any,
+    missing: Any,
+) -> None:
+    """The same, stored (`storing.store`) as one band in *rows* of *out*.
+
+    Args:
+        out: integers, (chips, bands, size, size).
+        data: booleans, (chips, size, size); becomes False where no data is.
+    """
+    window = np.empty((how.length, how.length), np.float32)
+    across = np.empty((how.length, out.shape[2]), np.float32)
+    chip = np.empty((out.shape[2], out.shape[2]), np.float32)
+    for i in range(len(top)):
+        missing[i], holes = _look(blocks, top[i], left[i], window)
+        if how.plain:
+            store(window, stored, out[rows[i], band], data[rows[i]])
+        else:
+            _weigh(window, holes, how, across, chip)
+            store(chip, stored, out[rows[i], band], data[rows[i]])
+
+
+@compiled
+def _look(blocks: Any, top: int, left: int, window: Any) -> tuple[int, bool]:
+    """Fill *window*; the number of a part that is not held or -1, and whether the window has pixels without data."""
+    length, (_, rows, columns) = len(window), blocks.values.shape
+    low_y, high_y = max(top, 0), min(top + length, blocks.height)
+    low_x, high_x = max(left, 0), min(left + length, blocks.width)
+    if high_y - low_y < length or high_x - low_x < length:
+        window[:] = np.nan
+    if high_y <= low_y or high_x <= low_x:
+        return -1, True
+    unknown = np.int64(0)
+    for y in range(low_y // rows, (high_y - 1) // rows + 1):
+        for x in range(low_x // columns, (high_x - 1) // columns + 1):
+            place = blocks.place[y, x]
+            if place < 0:
+                window[:] = np.nan
+                return y * blocks.place.shape[1] + x, True
+            first, last = max(low_x, x * columns), min(high_x, (x + 1) * columns)
+            for line in range(max(low_y, y * rows), min(high_y, (y + 1) * rows)):
+                source = blocks.values[place, line - y * rows, first - x * columns : last - x * columns]
+                into = window[line - top, first - left : last - left]
+                for k in range(len(into)):
+                    number = np.float32(source[k])
+                    number = np.float32(np.nan) if number == blocks.nodata else number
+                    into[k] = number
+                    unknown += np.int64(number != number)
+    return -1, bool(unknown > 0) or high_y - low_y < length or high_x - low_x < length
+
+
+@compiled
+def _weigh(window: Any, holes: bool, how: Any, across: Any, out: Any) -> None:
+    if holes:
+        _with_holes(window, how.first, how.weight, how.nearest, out)
+        return
+    size, count, first, weight = len(out), how.weight.shape[1], how.first, how.weight
+    for y in range(len(window)):
+        line = window[y]
+        if count == 2:
             for x in range(size):
-                total = np.float32(0)
-                for k in range(count):
-                    total += weight[x, k] * window[y, first[x] + k]
-                across[y, x] = total
-        for y in range(size):
-            out[i, y] = 0
+                across[y, x] = weight[x, 0] * line[first[x]] + weight[x, 1] * line[first[x] + 1]
+            continue
+        for x in range(size):
+            total = np.float32(0)
             for k in range(count):
-                share, row, into = weight[y, k], across[first[y] + k], out[i, y]
-                for x in range(size):
-                    into[x] += share * row[x]
+                total += weight[x, k] * line[first[x] + k]
+            across[y, x] = total
+    for y in range(size):
+        into = out[y]
+        if count == 2:
+            upper, lower = weight[y, 0], weight[y, 1]
+            above, below = across[first[y]], across[first[y] + 1]
+            for x in range(size):
+                into[x] = upper * above[x] + lower * below[x]
+            continue
+        into[:] = 0
+        for k in range(count):
+            share, row = weight[y, k], across[first[y] + k]
+            for x in range(size):
+                into[x] += share * row[x]
 
 
 @compiled

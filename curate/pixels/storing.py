@@ -1,9 +1,11 @@
-"""Numbers of one band as the integers kept in shards, and the sums over them: one pass over pixels each."""
+"""Numbers of one band as the integers kept in shards, and the sums over them: one pass over pixels each.
+
+The loops have no branches, so that the compiler makes vectors of them.
+"""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,49 +14,86 @@ from curate.catalog.schema import SensorInfo
 from curate.catalog.statistics import Moments, histogram_bins
 from curate.compiled import compiled
 
+Ints = npt.NDArray[np.int64]
+LINEAR, DECIBEL, LOGARITHM = 0, 1, 2  # values are kept as they are; are dB already; become dB
+_HALF_EVEN = 1.5 * 2.0**52  # added and taken off again it rounds as IEEE 754 does
+_EXPONENT = 2.0**52 + 1023  # of a double, read as the last bits of another one
+_PARTS = 4  # histograms side by side: a pixel need not wait for its neighbour's count
+
+
+class Storing(NamedTuple):
+    """values × gain + shift, in dB where *unit* says so, then × per_step + zero, is the stored number of a band."""
+
+    gain: float
+    shift: float
+    unit: int  # LINEAR, DECIBEL or LOGARITHM
+    factor: float  # of the logarithm: 10 for power, 20 for amplitude
+    floor_db: float  # what is not above it becomes it
+    per_step: float
+    zero: float
+    below: float  # stored numbers below this are no measurement but fill
+    lowest: float
+    highest: float
+    nodata: int
+
 
 @compiled
-def store(
-    values: Any, gain: float, shift: float, fill_below: float, limits: Any, nodata: int, out: Any, data: Any
-) -> None:
-    """Write values × gain + shift, rounded half to even and clipped to *limits*, into *out*; NaN becomes *nodata*.
+def store(values: Any, how: Any, out: Any, data: Any) -> None:
+    """Store one chip, rounded half to even and clipped; NaN becomes *nodata*.
 
     Args:
-        values: (n, rows, columns), NaN where no data is.
-        fill_below: values × gain + shift below this are no measurement but fill.
-        out: integers, (n, rows, columns).
-        data: booleans, (n, rows, columns); becomes False where no data is.
+        values: (rows, columns), NaN where no data is.
+        out: integers, (rows, columns).
+        data: booleans, (rows, columns); becomes False where no data is.
     """
-    for i in range(values.shape[0]):
-        for y in range(values.shape[1]):
-            for x in range(values.shape[2]):
-                number = values[i, y, x] * gain + shift
-                if np.isnan(number) or number < fill_below:
-                    out[i, y, x] = nodata
-                    data[i, y, x] = False
-                else:
-                    out[i, y, x] = int(min(max(np.rint(number), limits[0]), limits[1]))
+    numbers = np.empty(values.shape[1], np.float64)
+    for y in range(values.shape[0]):
+        for x in range(len(numbers)):
+            numbers[x] = values[y, x] * how.gain + how.shift
+        if how.unit == DECIBEL:
+            for x in range(len(numbers)):
+                if np.isinf(numbers[x]):
+                    numbers[x] = np.nan if numbers[x] > 0 else how.floor_db
+        elif how.unit == LOGARITHM:
+            decibels(numbers, how.factor, how.floor_db)
+        row, known = out[y], data[y]
+        for x in range(len(numbers)):
+            number = numbers[x] * how.per_step + how.zero
+            clipped = how.lowest if number < how.lowest else number
+            clipped = how.highest if clipped > how.highest else clipped
+            rounded = (clipped + _HALF_EVEN) - _HALF_EVEN
+            row[x] = np.int32(rounded if number >= how.below else np.float64(how.nodata))
+        for x in range(len(numbers)):
+            known[x] = known[x] & (row[x] != how.nodata)
 
 
 @compiled
-def decibel(values: Any, gain: float, shift: float, factor: float, floor_db: float) -> Any:
-    """factor × log10(values × gain + shift), not below *floor_db*; NaN stays, infinity becomes NaN.
+def decibels(values: Any, factor: float, floor_db: float) -> None:
+    """factor × log10(values) in place, not below *floor_db*; NaN stays, infinity becomes NaN.
 
-    `radiometry.to_decibel` for power (factor 10) and amplitude (20), in one pass.
+    `radiometry.to_decibel` for power (factor 10) and amplitude (20). A double is 2^e × m with m from 1 to 2, and
+    ln m = ln √2 + 2 artanh((m − √2)/(m + √2)), whose series is cut where it falls below the last digit.
+
+    Args:
+        values: float64, one-dimensional.
     """
-    found = np.empty(values.shape, np.float64)
-    least = 10 ** (floor_db / factor)
-    for i in range(values.shape[0]):
-        for y in range(values.shape[1]):
-            for x in range(values.shape[2]):
-                number = values[i, y, x] * gain + shift
-                if np.isnan(number) or number == np.inf:
-                    found[i, y, x] = np.nan
-                elif number <= least:
-                    found[i, y, x] = floor_db
-                else:
-                    found[i, y, x] = factor * math.log10(number)
-    return found
+    least, root, per_octave = 10.0 ** (floor_db / factor), np.sqrt(2.0), factor * np.log10(2.0)
+    bits = values.view(np.int64)
+    exponents, mantissas = np.empty(len(values), np.int64), np.empty(len(values), np.int64)
+    for i in range(len(values)):
+        exponents[i] = (bits[i] >> 52) | 0x4330000000000000
+        mantissas[i] = (bits[i] & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000
+    exponent, mantissa = exponents.view(np.float64), mantissas.view(np.float64)
+    for i in range(len(values)):
+        t = (mantissa[i] - root) / (mantissa[i] + root)
+        s = t * t
+        series = 1 / 15 + s * (1 / 17 + s * (1 / 19 + s * (1 / 21)))
+        series = 1 + s * (
+            1 / 3 + s * (1 / 5 + s * (1 / 7 + s * (1 / 9 + s * (1 / 11 + s * (1 / 13 + s * series)))))
+        )
+        octaves = (exponent[i] - _EXPONENT) + (0.5 + 2 / np.log(2.0) * (t * series))
+        found = octaves * per_octave if values[i] < np.inf else np.nan
+        values[i] = floor_db if values[i] <= least else found
 
 
 def summarise(pixels: npt.NDArray[Any], info: SensorInfo) -> tuple[Moments, npt.NDArray[np.uint32]]:
@@ -79,23 +118,38 @@ def summarise(pixels: npt.NDArray[Any], info: SensorInfo) -> tuple[Moments, npt.
 def _summarise(
     pixels: Any, nodata: int, low: Any, per_step: Any, count: Any, mean: Any, m2: Any, counts: Any
 ) -> None:
-    bins = counts.shape[2]
+    bins, size = counts.shape[2], pixels.shape[2]
+    at = np.empty(size, np.int32)
+    parts = np.empty((_PARTS, bins + 1), np.uint32)  # the last for pixels without data
     for i in range(pixels.shape[0]):
         for band in range(pixels.shape[1]):
-            values, into = pixels[i, band], counts[i, band]
-            number, total = 0, np.int64(0)
-            for k in range(len(values)):
-                value = np.int64(values[k])
-                if value != nodata:
-                    number += 1
-                    total += value
-                    at = int((value - low[band]) * per_step[band] + 1e-9)
-                    into[min(max(at, 0), bins - 1)] += 1
+            values = pixels[i, band]
+            number, total = np.int64(0), np.int64(0)
+            start, rate = low[band], per_step[band]
+            for k in range(size):
+                known = values[k] != nodata
+                number += np.int64(known)
+                total += np.int64(values[k]) if known else np.int64(0)
+                place = (np.float64(values[k]) - start) * rate + 1e-9
+                place = 0.0 if place < 0.0 else place
+                place = bins - 1.0 if place > bins - 1.0 else place
+                at[k] = np.int32(place) if known else np.int32(bins)
             if number == 0:
                 continue
-            middle = total / number
-            squares = 0.0
-            for k in range(len(values)):
-                if values[k] != nodata:
-                    squares += (values[k] - middle) ** 2
-            count[i, band], mean[i, band], m2[i, band] = number, middle, squares
+            parts[:] = 0
+            for k in range(0, size - size % _PARTS, _PARTS):
+                for part in range(_PARTS):
+                    parts[part, at[k + part]] += np.uint32(1)
+            for k in range(size - size % _PARTS, size):
+                parts[0, at[k]] += np.uint32(1)
+            for part in range(_PARTS):
+                for place_ in range(bins):
+                    counts[i, band, place_] += parts[part, place_]
+            near = np.int64(np.rint(total / number))
+            squares = np.int64(0)
+            for k in range(size):
+                apart = np.int64(values[k]) - near if values[k] != nodata else np.int64(0)
+                squares += apart * apart
+            off = np.float64(total - number * near)
+            count[i, band], mean[i, band] = number, total / number
+            m2[i, band] = squares - off * off / number

@@ -12,8 +12,9 @@ from rasterio.transform import Affine
 
 from curate.catalog import SensorInfo, shards
 from curate.catalog.shards import ManifestEntry
+from curate.catalog.statistics import Moments, histograms
 from curate.pixels.cutting import cut as cut_task
-from curate.pixels.storing import decibel, store
+from curate.pixels.storing import LINEAR, Storing, decibels, store, summarise
 from curate.pixels.tasks import Asset, CutTask, Shard
 from curate.radiometry import NOISE_FLOOR_DB, to_decibel
 from curate.recipe import Pixels
@@ -206,10 +207,11 @@ def test_shards_are_the_same_bytes_again(scenes: Scenes, tmp_path: Path) -> None
 
 
 def stored(values: list[float], info: SensorInfo, lowest: int, fill_below: float = -np.inf) -> list[int]:
-    numbers = np.array(values).reshape(1, 1, -1)
+    numbers = np.array(values).reshape(1, -1)
     out, data = np.zeros(numbers.shape, info.dtype), np.ones(numbers.shape, bool)
-    limits = np.array([lowest, np.iinfo(info.dtype).max], np.float64)
-    store(numbers, 1 / info.scale, 0.0, fill_below, limits, info.nodata, out, data)
+    limits = float(lowest), float(np.iinfo(info.dtype).max)
+    how = Storing(1 / info.scale, 0.0, LINEAR, 0.0, 0.0, 1.0, 0.0, float(fill_below), *limits, info.nodata)
+    store(numbers, how, out, data)
     assert np.array_equal(data, out != info.nodata)
     return out.ravel().tolist()
 
@@ -224,11 +226,26 @@ def test_stored_values_are_clipped_and_keep_nodata_apart() -> None:
 
 @pytest.mark.parametrize(("unit", "factor"), [("power", 10.0), ("amplitude", 20.0)])
 def test_decibels_of_one_pass_are_those_of_the_rule(unit: str, factor: float) -> None:
-    values = np.random.default_rng(3).gamma(1, 0.1, (2, 30, 30)).astype(np.float32)
-    values[0, 0, :6] = (np.nan, np.inf, -np.inf, 0.0, -1.0, 1e-12)
-    found = decibel(values, 0.5, 1e-6, factor, NOISE_FLOOR_DB)
-    expected = to_decibel(values.astype(np.float64) * 0.5 + 1e-6, unit)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    values = np.random.default_rng(3).gamma(1, 0.1, 100_000) * 10.0 ** np.arange(-7, 3).repeat(10_000)
+    values[:7] = (np.nan, np.inf, -np.inf, 0.0, -1.0, 1e-12, 1.0)
+    expected = to_decibel(values, unit)
+    decibels(values, factor, NOISE_FLOOR_DB)
+    np.testing.assert_allclose(values, expected, rtol=1e-14, atol=1e-13)
+
+
+@pytest.mark.parametrize("info", [INFO_S2, INFO_S1])
+def test_sums_are_those_of_the_plain_way(info: SensorInfo) -> None:
+    limits = np.iinfo(info.dtype)
+    random = np.random.default_rng(5)
+    pixels = random.integers(limits.min, limits.max, (6, len(info.bands), 7, 9), info.dtype, endpoint=True)
+    pixels[1], pixels[2], pixels[3] = info.nodata, limits.max, random.integers(900, 905)
+    pixels[4][random.random(pixels[4].shape) < 0.5] = info.nodata
+    found, counts = summarise(pixels, info)
+    expected = Moments.of_chips(pixels, info)
+    assert np.array_equal(found.count, expected.count)
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-12)
+    np.testing.assert_allclose(found.m2, expected.m2, rtol=1e-12, atol=1e-20)
+    assert np.array_equal(counts, histograms(pixels, info))
 
 
 def test_bands_of_one_sensor_are_stored_by_their_own_scale(scenes: Scenes, tmp_path: Path) -> None:

@@ -387,7 +387,7 @@ def test_every_block_is_read_once_and_dropped_when_no_chip_needs_it(
         layer.load(number)
     found = np.concatenate([layer.take(number)[0] for number in range(batch[-1] + 1)])
     assert layer.decoded == (-(-size // 256)) ** 2
-    assert not layer._units
+    assert (layer._place < 0).all() and len(layer._free) == len(layer._held)
     assert np.array_equal(found, read_band(path, 0, chips, "bilinear"))
 
 
