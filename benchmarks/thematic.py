@@ -289,7 +289,8 @@ def workers(path: Path, chips: ChipPlaces) -> None:
     for name, times in seconds.items():
         same = np.array_equal(results[name], results["1 worker"])
         print(
-            f"    {name:<12} {min(times):6.2f} s in {len(times_over)} tasks, {len(chips) * TILES / min(times):9,.0f} chips/s, "
+            f"    {name:<12} {min(times):6.2f} s in {len(times_over)} tasks, "
+            f"{len(chips) * TILES / min(times):9,.0f} chips/s, "
             f"{pixels / min(times) / 1e6:,.0f} Mpx/s, {min(limit.get(name, [np.nan])) / min(times):.0%} of the limit, "
             f"× {single.min() / min(times):.2f} (pairs × {np.median(single / np.array(times)):.2f}), the same: {same}"
         )
