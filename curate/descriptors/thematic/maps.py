@@ -22,7 +22,7 @@ from curate.legends import Legend
 from curate.legends import legend as legend_called
 from curate.signing import unsigned
 
-_SIDE = 256  # chips along a side of what is described at once: bounds memory
+_SIDE = 512  # chips along a side of what is described at once: bounds memory
 _NEAR_DEG = 0.5  # beyond the chips' centres; larger chips than 50 km add their side
 
 Fractions = npt.NDArray[np.float32]
@@ -84,7 +84,7 @@ class LandcoverMap:
 
         Args:
             places: chips of one zone; each block of the map that they lie in is read once for every
-                256 × 256 chips of the lattice.
+                512 × 512 chips of the lattice.
 
         Returns:
             Shape (chips, classes + 1); rows sum to 1.

@@ -51,13 +51,14 @@ class Mesh:
             np.floor(cols.max(0)).astype(np.int64),
         )
 
-    def part(self, cells: Ints) -> Mesh:
-        """The mesh around *cells* (positions), with all the cells between them."""
-        j, i = np.divmod(cells, self.chip.shape[1])
-        rows, cols = slice(j.min(), j.max() + 1), slice(i.min(), i.max() + 1)
-        corners = slice(j.min(), j.max() + 2), slice(i.min(), i.max() + 2)
-        col, row = np.ascontiguousarray(self.col[corners]), np.ascontiguousarray(self.row[corners])
-        return Mesh(col, row, np.ascontiguousarray(self.chip[rows, cols]), self.parts)
+    def part(self, rows: slice, cols: slice) -> tuple[Floats, Floats, Ints]:
+        """Rows and columns of the corners around some rows and columns of cells, and the cells' chips."""
+        corners = slice(rows.start, rows.stop + 1), slice(cols.start, cols.stop + 1)
+        return (
+            np.ascontiguousarray(self.row[corners]),
+            np.ascontiguousarray(self.col[corners]),
+            np.ascontiguousarray(self.chip[rows, cols]),
+        )
 
 
 def mesh_of(places: ChipPlaces, grid: PixelGrid) -> Mesh | None:

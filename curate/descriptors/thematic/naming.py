@@ -131,17 +131,19 @@ def _remote(name: str, area: shapely.Geometry | None) -> list[tuple[str, Bounds 
         raise InputError(f"Land-cover map {unsigned(name)} has tiles, but no area to choose them for")
     if "{tile}" in name:
         return [(name.replace("{tile}", tile), tile_bounds(tile)) for tile in worldcover_tiles(area)]
-    folder = name.rstrip("/")
+    path, mark, query = name.partition("?")
+    folder, query = path.rstrip("/"), mark + query
     edition = _EDITION.search(folder)
     if edition is None:
-        editions = [f"{folder}/{version}/{year}/map" for year, version in WORLDCOVER_EDITIONS.items()]
+        editions = [f"{folder}/{version}/{year}/map{query}" for year, version in WORLDCOVER_EDITIONS.items()]
         return [found for one in editions for found in _remote(one, area)]
     year = int(edition[1])
     if year not in WORLDCOVER_EDITIONS:
         raise InputError(
             f"Land-cover map {unsigned(name)} is no edition of WorldCover", "there are 2020 and 2021"
         )
-    return _remote(f"{folder}/ESA_WorldCover_10m_{year}_{WORLDCOVER_EDITIONS[year]}_{{tile}}_Map.tif", area)
+    tile = f"ESA_WorldCover_10m_{year}_{WORLDCOVER_EDITIONS[year]}_{{tile}}_Map.tif"
+    return _remote(f"{folder}/{tile}{query}", area)
 
 
 def _name(href: str) -> str:

@@ -1,13 +1,14 @@
 """The inner loop of counting: which pixels of a map lie in which chip, and how many of each class.
 
-Along a row of a map's pixels a chip is a run between two lines of the mesh. From row to row runs hardly move, so that
-strips of some rows are nearly rectangles: in these all pixels are compared with one number after the other, many in one
-instruction, until each is found. What lies beside them, along the lines, is looked up pixel by pixel.
+Along a row of a map's pixels a cell of the mesh is a run between two of its lines. From row to row runs hardly move, so
+that a cell is nearly a rectangle: in it all pixels are compared with one number after the other, many in one
+instruction, until each is found. What lies beside the rectangle, along the lines, is looked up pixel by pixel.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,10 @@ from curate.compiled import compiled
 from curate.descriptors.thematic.rasters import STRANGE, Bytes
 from curate.grid import Floats, Ints
 
-_STRIP = 8  # rows; at most 255, the most that a byte counts
+_TALL = (
+    64  # rows of a rectangle: shorter ones leave less beside them; at most 252, the most that a byte counts
+)
+_WIDE = 64  # columns compared are made a multiple of it, so that none is left to be compared alone
 
 
 @compiled
@@ -44,111 +48,163 @@ def add_pixels(
         strange: shape (256,), set to 1 for values in chips that have no class.
     """
     tall, wide = chip.shape
-    end, cell_row = _lines(row, col, first_row, first_col, values.shape)
-    numbers = np.flatnonzero(table != STRANGE).astype(np.uint8)  # those found in the last strips come first
-    inner = np.zeros((wide, 2), np.int64)  # columns that are in the cell in all rows of a strip
-    owner = np.zeros(wide, np.int64)  # the chip they lie in
-    for top in range(0, len(values), _STRIP):
-        bottom = min(top + _STRIP, len(values))
+    start = _first_rows(row, first_row, len(values))
+    slope = (col[1:] - col[:-1]) / (row[1:] - row[:-1])
+    lines = _Lines(row, col, slope, first_row, first_col, values.shape[1])
+    numbers = np.flatnonzero(table != STRANGE).astype(
+        np.uint8
+    )  # those found in the last rectangles come first
+    equal = np.zeros(values.shape[1], np.uint8)
+    for j in range(tall + 1):
         for i in range(wide):
-            j = cell_row[top, i]
-            straight = j == cell_row[top, i + 1] == cell_row[bottom - 1, i] == cell_row[bottom - 1, i + 1]
-            owner[i] = chip[j, i] if straight and 0 <= j < tall else -1
-            inner[i] = end[top:bottom, i].max(), end[top:bottom, i + 1].min()
-            if owner[i] < 0 or inner[i, 0] > inner[i, 1]:
-                owner[i], inner[i] = -1, 0
-        _add_rectangles(values[top:bottom], inner, owner, table, numbers, counts, strange)
-        for r in range(top, bottom):
-            for i in range(wide):
-                if owner[i] >= 0:
-                    _add_run(values[r, end[r, i] : inner[i, 0]], owner[i], table, counts, strange)
-                    _add_run(values[r, inner[i, 1] : end[r, i + 1]], owner[i], table, counts, strange)
+            here = chip[j, i] if j < tall else -1
+            above = chip[j - 1, i] if j > 0 else -1
+            top = max(start[j, i], start[j, i + 1])
+            if here >= 0 or above >= 0:
+                for r in range(
+                    min(start[j, i], start[j, i + 1]), top
+                ):  # the line between the two crosses them
+                    left, right = (
+                        _west(lines, j - (start[j, i] > r), i, r),
+                        _west(lines, j - (start[j, i + 1] > r), i + 1, r),
+                    )
+                    turn = min(max(_south(lines, j, i, r), left), right)
+                    west, east = (here, above) if start[j, i] <= r else (above, here)
+                    _add_run(values[r], left, turn, west, table, counts, strange)
+                    _add_run(values[r], turn, right, east, table, counts, strange)
+            stop = min(start[j + 1, i], start[j + 1, i + 1]) if here >= 0 else top
+            while top < stop:
+                bottom = min(top + _TALL, stop)
+                left_top, left_bottom = _west(lines, j, i, top), _west(lines, j, i, bottom - 1)
+                right_top, right_bottom = _west(lines, j, i + 1, top), _west(lines, j, i + 1, bottom - 1)
+                left, right = max(left_top, left_bottom), min(right_top, right_bottom)
+                if left >= right:
+                    for r in range(top, bottom):
+                        first, last = _west(lines, j, i, r), _west(lines, j, i + 1, r)
+                        _add_run(values[r], first, last, here, table, counts, strange)
+                    top = bottom
                     continue
-                west, east, turn = cell_row[r, i], cell_row[r, i + 1], end[r, i + 1]
-                if west != east:  # the line between two rows of cells crosses this row
-                    j = max(west, east)
-                    share = (first_row + r + 0.5 - row[j, i]) / (row[j, i + 1] - row[j, i])
-                    line = col[j, i] + share * (col[j, i + 1] - col[j, i])
-                    turn = min(max(math.ceil(line - 0.5) - first_col, end[r, i]), turn)
-                if 0 <= west < tall:
-                    _add_run(values[r, end[r, i] : turn], chip[west, i], table, counts, strange)
-                if 0 <= east < tall:
-                    _add_run(values[r, turn : end[r, i + 1]], chip[east, i], table, counts, strange)
+                _add_rectangle(values[top:bottom], left, right, here, table, numbers, equal, counts, strange)
+                if left_top != left_bottom:
+                    for r in range(top, bottom):
+                        _add_run(values[r], _west(lines, j, i, r), left, here, table, counts, strange)
+                if right_top != right_bottom:
+                    for r in range(top, bottom):
+                        _add_run(values[r], right, _west(lines, j, i + 1, r), here, table, counts, strange)
+                top = bottom
+
+
+class _Lines(NamedTuple):
+    """The lines of a mesh, straight between its corners, in a window of a map."""
+
+    row: Floats
+    col: Floats
+    slope: Floats  # columns a row, of the pieces that run north
+    first_row: int
+    first_col: int
+    columns: int
 
 
 @compiled
-def _lines(
-    row: Floats, col: Floats, first_row: int, first_col: int, shape: tuple[int, int]
-) -> tuple[Ints, Ints]:
-    """Where the lines that run north cross the rows of a window of *shape*, lines being straight between corners.
-
-    Returns:
-        Arrays of shape (rows, lines): the first column whose centre lies east of the line, and the row of cells
-        that the line is in there, -1 and the number of these rows outside.
-    """
-    tall, (rows, columns) = len(row) - 1, shape
-    end = np.zeros((rows, row.shape[1]), np.int64)
-    cell_row = np.zeros((rows, row.shape[1]), np.int64)
-    for i in range(row.shape[1]):
-        r = 0
-        for j in range(-1, tall + 1):
-            stop = rows
-            if j < tall:
-                stop = min(max(math.ceil(row[j + 1, i] - 0.5) - first_row, 0), rows)
-            piece = min(max(j, 0), tall - 1)
-            slope = (col[piece + 1, i] - col[piece, i]) / (row[piece + 1, i] - row[piece, i])
-            while r < stop:
-                line = col[piece, i] + (first_row + r + 0.5 - row[piece, i]) * slope
-                end[r, i] = min(max(math.ceil(line - 0.5) - first_col, 0), columns)
-                if i > 0:
-                    end[r, i] = max(end[r, i], end[r, i - 1])
-                cell_row[r, i] = j
-                r += 1
-    return end, cell_row
+def _first_rows(row: Floats, first_row: int, rows: int) -> Ints:
+    """The first row of a window whose centre lies south of each corner of the mesh; *rows* where none does."""
+    start = np.zeros(row.shape, np.int64)
+    for j in range(row.shape[0]):
+        for i in range(row.shape[1]):
+            start[j, i] = min(max(math.ceil(row[j, i] - 0.5) - first_row, 0), rows)
+    return start
 
 
 @compiled
-def _add_rectangles(
-    strip: Bytes, inner: Ints, owner: Ints, table: Bytes, numbers: Bytes, counts: Ints, strange: Bytes
+def _west(lines: _Lines, j: int, i: int, r: int) -> int:
+    """First column whose centre in row *r* lies east of line *i* along the row *j* of cells, or its continuation."""
+    j = min(max(j, 0), len(lines.slope) - 1)
+    down = lines.first_row + r + 0.5 - lines.row[j, i]
+    return _inside(lines, lines.col[j, i] + down * lines.slope[j, i])
+
+
+@compiled
+def _south(lines: _Lines, j: int, i: int, r: int) -> int:
+    """First column whose centre in row *r* lies east of the line between rows of cells *j* - 1 and *j*."""
+    row, col = lines.row, lines.col
+    share = (lines.first_row + r + 0.5 - row[j, i]) / (row[j, i + 1] - row[j, i])
+    return _inside(lines, col[j, i] + share * (col[j, i + 1] - col[j, i]))
+
+
+@compiled
+def _inside(lines: _Lines, line: float) -> int:
+    """First column of the window whose centre lies east of *line*."""
+    return min(max(math.ceil(line - 0.5) - lines.first_col, 0), lines.columns)
+
+
+@compiled
+def _add_rectangle(
+    rows: Bytes,
+    left: int,
+    right: int,
+    owner: int,
+    table: Bytes,
+    numbers: Bytes,
+    equal: Bytes,
+    counts: Ints,
+    strange: Bytes,
 ) -> None:
-    """Add the columns *inner* of a strip's rows to the chips *owner*; *numbers* found move forward among them."""
-    first, last, left = strip.shape[1], 0, 0
-    for i in range(len(owner)):
-        if owner[i] >= 0:
-            first, last = min(first, inner[i, 0]), max(last, inner[i, 1])
-            left += (inner[i, 1] - inner[i, 0]) * len(strip)
+    """Add the columns from *left* to *right* to the chip *owner*; *numbers* found move forward among them."""
+    width = min(-(-(right - left) // _WIDE) * _WIDE, rows.shape[1])
+    first = min(left, rows.shape[1] - width)
+    missing = len(rows) * (right - left)
+    column = equal[:width]  # how many pixels of each have the number
     for n in range(len(numbers)):
-        if left == 0:
-            return
         number, found = numbers[n], 0
-        equal = np.zeros(last - first, np.uint8)  # how many of a column's pixels
-        for pixels in strip:
-            some = pixels[first:last]
-            for k in range(len(equal)):
-                equal[k] += np.uint8(some[k] == number)
-        for i in range(len(owner)):
-            if owner[i] >= 0:
-                here = 0
-                for pixels_equal in equal[inner[i, 0] - first : inner[i, 1] - first]:
-                    here += pixels_equal
-                counts[owner[i], table[number]] += here
-                found += here
-        left -= found
+        _count_columns(rows, first, number, column)
+        for pixels in column[left - first : right - first]:
+            found += pixels
+        counts[owner, table[number]] += found
+        missing -= found
         if found > 0 and n > 0:
             numbers[n], numbers[n - 1] = numbers[n - 1], number
-    if left > 0:
-        for i in range(len(owner)):
-            for pixels in strip:
-                for value in pixels[inner[i, 0] : inner[i, 1]]:
-                    strange[value] |= table[value] == STRANGE
+        if missing == 0:
+            return
+    for pixels in rows:
+        for value in pixels[left:right]:
+            strange[value] |= table[value] == STRANGE
 
 
 @compiled
-def _add_run(run: Bytes, owner: int, table: Bytes, counts: Ints, strange: Bytes) -> None:
-    """Add pixels of one row to the chip *owner*, if it is one."""
+def _count_columns(rows: Bytes, first: int, number: int, column: Bytes) -> None:
+    """Set *column* to how many pixels of each column from *first* on are *number*."""
+    column[:] = 0
+    whole = len(rows) // 4 * 4
+    last = first + len(column)
+    for r in range(0, whole, 4):
+        a, b, c, d = (
+            rows[r, first:last],
+            rows[r + 1, first:last],
+            rows[r + 2, first:last],
+            rows[r + 3, first:last],
+        )
+        for k in range(len(column)):
+            column[k] += (
+                np.uint8(a[k] == number)
+                + np.uint8(b[k] == number)
+                + np.uint8(c[k] == number)
+                + np.uint8(d[k] == number)
+            )
+    for r in range(whole, len(rows)):
+        a = rows[r, first:last]
+        for k in range(len(column)):
+            column[k] += np.uint8(a[k] == number)
+
+
+@compiled
+def _add_run(
+    pixels: Bytes, first: int, last: int, owner: int, table: Bytes, counts: Ints, strange: Bytes
+) -> None:
+    """Add pixels of one row, from *first* to before *last*, to the chip *owner*, if it is one."""
     if owner < 0:
         return
-    for value in run:
+    for k in range(first, last):
+        value = pixels[k]
         if table[value] == STRANGE:
             strange[value] = 1
         else:

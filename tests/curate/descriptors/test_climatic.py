@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +255,22 @@ def test_maps_that_cannot_be_used(tmp_path: Path) -> None:
         open_map(write(tmp_path / "utm.tif", codes, crs="EPSG:32633"))
     with pytest.raises(InputError, match="cannot be read"):
         open_map(str(tmp_path / "absent.tif"))
+
+
+def test_a_signature_is_in_no_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "utm.tif", np.full((20, 20), 77, np.uint8), crs="EPSG:32633")
+    degrees = write(tmp_path / "codes.tif", np.full((20, 20), 77, np.uint8))
+
+    @contextmanager
+    def at_once(href: str, _: str) -> Iterator[Any]:
+        with rasterio.open(href.split("?")[0]) as source:
+            yield source
+
+    monkeypatch.setattr(climatic, "opened", at_once)
+    for href, said in ((path, "not in longitude"), (degrees, "wrong legend")):
+        with pytest.raises(InputError, match=said) as error:
+            open_map(f"{href}?X-Amz-Signature=secret")
+        assert "secret" not in str(error.value)
 
 
 def test_a_truncated_map_is_bad_input(tmp_path: Path) -> None:

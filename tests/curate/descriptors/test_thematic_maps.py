@@ -278,6 +278,9 @@ def test_tiles_of_worldcover_by_name() -> None:
     assert naming.expand("s3://esa-worldcover", sao_tome) == [
         (one, box), ("s3://esa-worldcover/v100/2020/map/ESA_WorldCover_10m_2020_v100_N00E006_Map.tif", box),
     ]  # fmt: skip
+    assert naming.expand("https://host/v200/2021/map/?sig=key", sao_tome) == [
+        (one.replace("s3://esa-worldcover", "https://host") + "?sig=key", box),
+    ]  # fmt: skip
     assert naming.expand("https://host/{2018..2019}/{tile}.tif", sao_tome) == [
         ("https://host/2018/N00E006.tif", box), ("https://host/2019/N00E006.tif", box),
     ]  # fmt: skip
