@@ -61,7 +61,7 @@ BANDS |= {"SCL": 20, "VV": 10, "VH": 10}
 EPSG, LEFT, TOP, SIDE_M = 32633, 499_980.0, 5_000_040.0, 109_800
 CHIP_PX, WORKERS, LATENCY_S = 120, 2, 0.05
 PER_SHARD = 128
-HTTP_CHIPS, WRITTEN = 1024, 2048
+HTTP_CHIPS, WRITTEN = 512, 2048
 Timed = tuple[int, float, float]  # chips, seconds, seconds of processor time
 
 
@@ -374,10 +374,10 @@ def main(folder: Path, chips: int | None = None) -> None:
         limit,
     )
     say("local: curate cut", by_curate(root, scratch, chips), limit)
-    say("local: rasterio, windows per chip", in_processes(partial(windows_per_chip, root), split(200)), limit)
+    say("local: rasterio, windows per chip", in_processes(partial(windows_per_chip, root), split(100)), limit)
     odc = _has_odc()
     if odc:
-        say("local: odc-stac, GeoBox per chip", in_processes(partial(odc_per_chip, root), split(100)), limit)
+        say("local: odc-stac, GeoBox per chip", in_processes(partial(odc_per_chip, root), split(50)), limit)
     port: Queue[int] = Queue()
     server = Process(target=serve, args=(folder, port), daemon=True)
     server.start()

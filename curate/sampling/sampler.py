@@ -423,7 +423,7 @@ def _dates(counted: Sequence[Counted], sorts: Sorts, leaf: npt.NDArray[np.int32]
     for part, index in zip(counted, sorts.index, strict=True):
         rows[index] += part.some
         places[index] += part.places
-    mean = rows.sum() / max(places.sum(), 1.0)
+    mean = max(rows.sum(), 1.0) / max(places.sum(), 1.0)  # in a small pool no place may be among the chosen
     within = leaf >= 0
     sort = np.broadcast_to(np.arange(len(sorts.word)), leaf.shape)[within]
     some = np.bincount(leaf[within], rows[sort], minlength=leaves) + _PLACES * mean

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+from rasterio.transform import Affine
 from scipy import ndimage
 
+from curate import stages
 from curate.catalog import Catalog
+from curate.engine import Engine
 from curate.pixels.alignment import align, alignment_file, compare, read_alignment, write_alignment
+from curate.recipe import Recipe
 from curate.workspace import Workspace
 
 SIDE, CHIPS = 120, 24
@@ -68,6 +74,26 @@ def test_missing_pixels_do_not_move_the_peak() -> None:
     second[:, :30] = np.nan
     found = compare(first, second, "s1", ("B08", "VV"))
     assert found.together_px is not None and np.abs(np.subtract(found.together_px, (1, 0))).max() < 0.3
+
+
+def test_a_shift_planted_in_radar_files_is_found_by_the_whole_command(
+    recipe: Recipe, small_archive: Path, built: Workspace, tmp_path: Path
+) -> None:
+    (before,) = align(Catalog.open(built.catalog))
+    assert before.together_px is not None and np.abs(before.together_px).max() < 0.5
+    shutil.copytree(small_archive, tmp_path / "archive")
+    for path in (tmp_path / "archive").rglob("*.tif"):
+        if path.stem.lower() in ("vv", "vh"):
+            with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+                at = file.transform
+                file.transform = Affine(at.a, at.b, at.c + 2 * at.a, at.d, at.e, at.f)
+    shifted = recipe.with_options({"archive": str(tmp_path / "archive")})
+    workspace = stages.start(shifted, tmp_path / "catalogs")
+    stages.build(shifted, workspace, Engine(workers=1))
+    (after,) = read_alignment(
+        alignment_file(workspace.catalog, Catalog.open(workspace.catalog).meta.statistics)
+    )
+    assert after.together_px == pytest.approx((0, 2), abs=0.5)
 
 
 def test_a_catalog_is_aligned_and_says_so(built: Workspace, workspace: Workspace) -> None:

@@ -210,3 +210,11 @@ def test_equal_hashes_are_no_duplicates(make_pool: Makes, monkeypatch: pytest.Mo
     monkeypatch.setattr(keys, "hash_strings", colliding)
     drawn = Sampler(Pool.of_table(pool), Sampling(splits=Splits(val=0, test=0))).draw(100)
     assert len(set(drawn.rows.tolist())) == 100
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 20, 60])
+def test_a_pool_of_few_rows_can_be_drawn_from(make_pool: Makes, rows: int) -> None:
+    """None of its places may be among those by which the number of candidates to look at is estimated."""
+    for seed in range(4):
+        pool = make_pool(rows, seed=seed, sites=2)
+        assert len(Sampler(Pool.of_table(pool), Sampling()).draw(max(rows // 2, 1)).rows) == max(rows // 2, 1)
