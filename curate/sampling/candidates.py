@@ -17,7 +17,7 @@ from curate.sampling.priority import CELLS, MINUS_LOG, MORTON, shifts
 from curate.sampling.source import Group
 
 ALL = 1 << 32  # one past the highest bound: bounds are compared with the upper 32 bits of priorities
-_FILTER_BITS = 24
+_MOST_BITS = 24  # of a filter
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +120,9 @@ def find(task: tuple[Group, Words, int]) -> tuple[Ints, Words]:
     """
     group, words, bits = task
     key = numbers(group.read_keyed(["chip_key"])["chip_key"], np.uint64)
-    seen = np.zeros(1 << _FILTER_BITS, np.bool_)  # most rows are ruled out without a search
-    seen[words >> np.uint64(bits - _FILTER_BITS)] = True
-    maybe = np.flatnonzero(seen[key >> np.uint64(64 - _FILTER_BITS)])
+    first = min(_MOST_BITS, len(words).bit_length() + 7)
+    seen = np.zeros(1 << first, np.bool_)  # most rows are ruled out without a search
+    seen[words >> np.uint64(bits - first)] = True
+    maybe = np.flatnonzero(seen[key >> np.uint64(64 - first)])
     at = maybe[np.isin(key[maybe] >> np.uint64(64 - bits), words)]
     return at + group.first, key[at]

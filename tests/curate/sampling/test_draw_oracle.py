@@ -70,7 +70,7 @@ def strata(rows: list[Row], presence: float, least: int) -> None:
         row["dominant"] = str(row["lc_dominant"])
 
 
-def seated(rows: list[Row], levels: list[tuple[str, int]], path: int, seed: int) -> list[Row]:
+def seated(rows: list[Row], levels: list[tuple[str, Any]], path: int, seed: int) -> list[Row]:
     """All of a node's rows in seat order."""
     if not levels:
         before: Counter[Any] = Counter()
@@ -85,7 +85,10 @@ def seated(rows: list[Row], levels: list[tuple[str, int]], path: int, seed: int)
         children[row[name]].append(row)
     seats = []
     for label, members in children.items():
-        weight = (math.isqrt(math.isqrt(16 * 1024**4 * len(members) ** quarters)) + 1) // 2
+        if isinstance(quarters, dict):  # a target: shares given, of all children
+            weight = round(quarters[label] * 2**30)
+        else:
+            weight = (math.isqrt(math.isqrt(16 * 1024**4 * len(members) ** quarters)) + 1) // 2
         branch = hashed((path, hashed(label, seed)), seed)
         queue = seated(members, below, branch, seed)
         seats += [(Fraction(2 * r + 1, weight), branch, r, queue[r]) for r in range(len(queue))]
@@ -103,7 +106,8 @@ def oracle(rows: list[Row], sampling: Sampling, split: dict[str, str]) -> list[R
     quarters = {
         name: round(4 * sampling.alpha.get(name, QUARTERS[sampling.allocation] / 4)) for name in COLUMN
     }
-    levels = [("split", 4), *((COLUMN[name], quarters[name]) for name in sampling.levels)]
+    given = sampling.target if isinstance(sampling.target, dict) else {}
+    levels = [("split", 4), *((COLUMN[name], given.get(name, quarters[name])) for name in sampling.levels)]
     return seated(rows, levels, 0, hashed("tree", sampling.seed))
 
 
@@ -149,3 +153,17 @@ def test_the_draw_is_as_defined_for_other_levels_and_exponents(
     expected = [row["chip_id"] for row in oracle(pool.to_pylist(), sampling, split)]
     assert [chips[row] for row in whole.rows.tolist()] == expected
     assert [chips[row] for row in draw(pool, sampling, 333).rows.tolist()] == expected[:333]
+
+
+def test_the_draw_is_as_defined_for_a_target(make_pool: Callable[..., pa.Table]) -> None:
+    pool = make_pool(10_000, seed=8)
+    climates = sorted(set(pool["koppen_symbol"].to_pylist()))
+    shares = {climate: (k + 1) / 64 for k, climate in enumerate(climates[:-1])}
+    shares[climates[-1]] = 1 - sum(shares.values())
+    sampling = Sampling.model_validate({"target": {"climate": shares}, "min_stratum": 5})
+    whole = draw(pool, sampling, 10_000)
+    chips = pool["chip_id"].to_pylist()
+    split = {chips[row]: name for row, name in zip(whole.rows.tolist(), whole.split.tolist(), strict=True)}
+    expected = [row["chip_id"] for row in oracle(pool.to_pylist(), sampling, split)]
+    assert [chips[row] for row in draw(pool, sampling, 1000).rows.tolist()] == expected[:1000]
+    assert [chips[row] for row in whole.rows.tolist()] == expected

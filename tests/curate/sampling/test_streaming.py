@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,14 @@ def test_a_grown_pool_is_counted_where_it_is_new(
     Sampler(Pool.of_files(paths, 4000), settings.model_copy(update={"presence": 0.2}), folder=folder)
     assert len(counted) == 3
     assert len(list(folder.glob("*.counts"))) == 3  # those of the other presence went
+
+
+def test_kept_counts_may_be_deleted_while_a_pool_is_drawn_from(large: pa.Table, tmp_path: Path) -> None:
+    settings = Sampling(splits=SPLITS)
+    pool = Pool.of_files(write(large, tmp_path / "pool", [4000]), 3000)
+    found = Sampler(pool, settings, folder=tmp_path / "counts")
+    shutil.rmtree(tmp_path / "counts")
+    assert said(large, found, 600) == said(large, Sampler(Pool.of_table(large), settings), 600)
 
 
 def test_splits_of_files_lie_a_buffer_apart(large: pa.Table, tmp_path: Path) -> None:
