@@ -36,7 +36,6 @@ from curate.catalog.shards import SensorChips, write_shard
 from curate.catalog.statistics import write_statistics
 from train.data import Chips, DataConfig, open_catalog
 from train.loader import Loader
-from train.pretrain import fingerprint
 
 PX, BATCH, PER_SHARD, MILLION = 120, 256, 500, 1_000_000
 S2 = SensorInfo(
@@ -236,7 +235,7 @@ def first_batch(folder: Path, chips: int) -> float:
     started = time.perf_counter()
     catalog = open_catalog(path)
     split = Chips(catalog, DataConfig.of(catalog), "train")
-    fingerprint(split)
+    split.digest()
     next(Loader(split, BATCH, seed=0).batches(0, 1))
     return time.perf_counter() - started
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from train.commands import compressing, dense, evaluating, exporting, pretraining, reporting, ringmoe
+from train.commands.options import catalog_option
 
 app = typer.Typer(
     help="Train and judge foundation models on the catalogs that `curate` writes.",
@@ -71,7 +72,7 @@ def bench(
     model_only: Annotated[
         bool, typer.Option("--model-only", help="Leave out the whole step and the optimiser's memory.")
     ] = False,
-    catalog: Annotated[Path | None, typer.Option(help="Time the loader on this catalog, too.")] = None,
+    catalog: Annotated[Path | None, catalog_option("Time the loader on this catalog, too.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the table as JSON, too.")] = None,
 ) -> None:
     """Time presets beside each other: encoding, the model's training step, the whole step, the loader."""

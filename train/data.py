@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator, MutableMapping
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,9 +25,41 @@ from train.storage import is_remote
 
 COLUMNS = ("chip_id", "place", "split", "shard", "shard_row", "lc_dominant_name", "koppen_symbol")
 
-__all__ = ["Chips", "DataConfig", "Sensor", "open_catalog"]
+__all__ = ["Chips", "DataConfig", "Sensor", "located", "open_catalog"]
 
 Arrays = dict[str, npt.NDArray[Any]]
+
+
+class Columns(MutableMapping[str, npt.NDArray[Any]]):
+    """A table's columns as arrays, each made when it is first asked for: a million names take a while, and memory."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+        self._made: Arrays = {}
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if name not in self._made:
+            self._made[name] = self.table[name].to_numpy(zero_copy_only=False)
+        return self._made[name]
+
+    def __setitem__(self, name: str, values: npt.NDArray[Any]) -> None:
+        self._made[name] = values
+
+    def __delitem__(self, name: str) -> None:
+        self._made.pop(name, None)
+        self.table = self.table.drop_columns([name]) if name in self.table.column_names else self.table
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self.table.column_names, *self._made]))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Columns:
+        """The same columns at *rows*, in that order."""
+        fewer = Columns(self.table.take(pa.array(rows)).combine_chunks())
+        fewer._made = {name: values[rows] for name, values in self._made.items()}
+        return fewer
 
 
 @dataclass(frozen=True)
@@ -48,9 +83,9 @@ class Chips:
         self.config, self.split = config, split
         self.folder: Path = catalog.chips_folder
         self._infos = {sensor.prefix: catalog.sensors[sensor.prefix] for sensor in config.sensors}
-        part = table.select([name for name in COLUMNS if name in table.column_names]).take(pa.array(kept))
-        self.columns: Arrays = {name: part[name].to_numpy(zero_copy_only=False) for name in part.column_names}
-        coded = part["shard"].combine_chunks().dictionary_encode()
+        part = table.select([name for name in COLUMNS if name in table.column_names])
+        self.columns = Columns(part).take(kept)
+        coded = self.columns.table["shard"].dictionary_encode().combine_chunks()
         names = coded.dictionary.to_numpy(zero_copy_only=False).astype(str)
         order = np.argsort(names)
         self._names, self._shard = names[order], np.argsort(order)[coded.indices.to_numpy()]
@@ -65,6 +100,20 @@ class Chips:
     def ids(self) -> npt.NDArray[Any]:
         return self.columns["chip_id"]
 
+    def named(self, chips: npt.NDArray[np.int64]) -> list[str]:
+        """The ids of some of the chips."""
+        names: list[str] = self.columns.table["chip_id"].take(pa.array(chips)).to_pylist()
+        return names
+
+    def digest(self) -> str:
+        """A digest of which chips there are, in which order."""
+        whole = hashlib.blake2b(digest_size=16)
+        for part in self.columns.table["chip_id"].chunks:
+            (joined,) = pc.binary_join(pa.ListArray.from_arrays([0, len(part)], part), "\n")
+            whole.update(joined.as_buffer())
+            whole.update(b"\n")
+        return whole.hexdigest()
+
     def some(self, limit: int, seed: int) -> Chips:
         """At most *limit* of these chips, drawn with *seed*, in the catalog's order."""
         if len(self) <= limit:
@@ -74,7 +123,7 @@ class Chips:
     def take(self, rows: npt.NDArray[np.int64]) -> Chips:
         """The chips at *rows*, in that order."""
         fewer = copy(self)
-        fewer.columns = {name: values[rows] for name, values in self.columns.items()}
+        fewer.columns = self.columns.take(rows)
         fewer._shard, fewer._row = self._shard[rows], self._row[rows]
         return fewer
 
@@ -178,22 +227,35 @@ def has(shard: pa.RecordBatch, prefix: str) -> npt.NDArray[np.bool_]:
     return valid & there
 
 
+@lru_cache
+def located(path: Path | str, cache: Path | str | None = None, bound_gb: float | None = None) -> Path:
+    """The path of a catalog, or of its mirror where it lies on s3://, gs:// or https://: one in a process.
+
+    Args:
+        bound_gb: pixels that may lie in *cache*.
+
+    Raises:
+        InputError: there is no such address.
+    """
+    if not is_remote(path):
+        return Path(path)
+    url = str(path)
+    bound = (BOUND_GB if bound_gb is None else bound_gb) * 1e9
+    mirror = Mirror(url, Path(cache) if cache else CACHE, bound)
+    here = mirror.file(url.partition("?")[0].rpartition("/")[2])
+    mirror.file(read_meta(here).statistics)
+    return here
+
+
 def open_catalog(path: Path | str, cache: Path | str | None = None, bound_gb: float | None = None) -> Catalog:
     """A catalog whose pixels are there, with the columns that training and probing read.
 
     Args:
-        path: of the catalog; one on s3://, gs:// or https:// is mirrored in *cache* as far as it is read.
-        bound_gb: pixels that may lie in the cache.
+        path: of the catalog; of one that lies elsewhere as much as is read is mirrored: see `located`.
 
     Raises:
         InputError: no catalog, another schema version, or chips without pixels.
     """
-    if is_remote(path):
-        url = str(path)
-        bound = (BOUND_GB if bound_gb is None else bound_gb) * 1e9
-        mirror = Mirror(url, Path(cache) if cache else CACHE, bound)
-        path = mirror.file(url.partition("?")[0].rpartition("/")[2])
-        mirror.file(read_meta(path).statistics)
-    catalog = Catalog.open(path, COLUMNS)
+    catalog = Catalog.open(located(path, cache, bound_gb), COLUMNS)
     catalog.require_pixels()
     return catalog

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from curate.catalog import InputError
-from train.layers import Block, Blocks
+from train.layers import Block
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -38,8 +38,8 @@ class Execution:
         masks and losses around them stay plain Python.
         """
         for module in model.modules():
-            if isinstance(module, Blocks):
-                module.checkpointing = self.checkpointing
+            if hasattr(module, "checkpointing"):  # a stack of blocks, of any kind
+                module.checkpointing = self.checkpointing  # type: ignore[assignment]
             if isinstance(module, Block) and self.compiled:
                 module.compile()
 

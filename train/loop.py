@@ -113,7 +113,7 @@ def train(run: Run, journal: Journal, state: Mapping[str, Any] | None = None) ->
                 average.update()
 
             values = torch.stack([{**losses, "grad_norm": norm}[name] for name in names])
-            if journal.add(step, run.chips.ids[batch.chips].tolist(), values, lr, waited_s):
+            if journal.add(step, run.chips.named(batch.chips), values, lr, waited_s):
                 bar.show(journal.latest)
             step += 1
             bar.advance()

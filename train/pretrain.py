@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -12,9 +11,9 @@ from typing import Any
 import torch
 
 from curate.catalog import Catalog, InputError
-from curate.catalog.files import write_text
+from curate.catalog.files import sweep, write_text
 from train import report
-from train.checkpoint import WEIGHTS, read_checkpoint, save_weights
+from train.checkpoint import CHECKPOINTS, WEIGHTS, read_checkpoint, save_weights
 from train.data import Chips, open_catalog
 from train.distributed import Ranks, ranks
 from train.evaluate.probe import probe
@@ -79,7 +78,7 @@ def run(
         "data": data.to_json(),
         "train": config.to_json(),
         "settings": asdict(plan.settings),
-        "train_chips": fingerprint(chips),
+        "train_chips": chips.digest(),
     }
     if state and state["train_chips"] != marks["train_chips"]:
         raise InputError(
@@ -140,6 +139,8 @@ def open_folder(
     """Make the folder ready for a start; from here on the run in it is not finished. Rank 0 calls this."""
     if state is None:
         clear(folder)
+    for each in (folder, folder / CHECKPOINTS):
+        sweep(each)  # what a killed run was writing
     step = state["step"] if state else 0
     (folder / SUMMARY).unlink(missing_ok=True)
     write_text(folder / CONFIG, plan.settings.to_yaml())
@@ -187,11 +188,6 @@ def measure(
     if layers:
         say(report.routing_line(layers, model.config.tokens + 1, model.config.experts * model.config.slots))
     return layers
-
-
-def fingerprint(chips: Chips) -> str:
-    """A digest of which chips there are, in which order."""
-    return hashlib.blake2b("\n".join(chips.ids.tolist()).encode(), digest_size=16).hexdigest()
 
 
 def ends(journal: Journal) -> dict[str, float]:

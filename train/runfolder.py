@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from curate.catalog import InputError
-from curate.catalog.files import sweep, write_text
+from curate.catalog.files import write_text
 from train import __version__
 from train.checkpoint import BEST, CHECKPOINTS, WEIGHTS, checkpoints
 from train.distributed import Ranks
@@ -53,8 +53,6 @@ def clear(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (WEIGHTS, BEST, CONFIG, ORIGIN, PROBE, SUMMARY, LOG):
         (folder / name).unlink(missing_ok=True)
-    if folder.is_dir():
-        sweep(folder)
 
 
 def origin(among: Ranks, catalog: dict[str, Any]) -> dict[str, Any]:

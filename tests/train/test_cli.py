@@ -39,10 +39,10 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def run(toy, tmp_path_factory):
+def run(toy, tmp_path_factory, train_here):
     """A run of 30 steps, in its default folder."""
     cwd = tmp_path_factory.mktemp("work")
-    return cwd, train("csmoe", "--catalog", toy, "--max-steps", 30, *QUICK, cwd=cwd)
+    return cwd, train_here("csmoe", "--catalog", toy, "--max-steps", 30, *QUICK, cwd=cwd)
 
 
 def test_training_ends_with_weights_and_probes(run):
@@ -77,25 +77,25 @@ def test_training_ends_with_weights_and_probes(run):
     assert data.simulated
 
 
-def test_a_finished_run_is_not_written_over(run, toy):
+def test_a_finished_run_is_not_written_over(run, toy, train_here):
     cwd, _ = run
     again = ("csmoe", "--catalog", toy, "--max-steps", 2, *QUICK, "--no-probe")
-    line = refused(train(*again, cwd=cwd))
+    line = refused(train_here(*again, cwd=cwd))
     assert "finished" in line
     assert "--resume" in line
     assert "--overwrite" in line
 
 
-def test_a_resumed_run_may_be_longer_but_not_another(run, toy):
+def test_a_resumed_run_may_be_longer_but_not_another(run, toy, train_here):
     cwd, _ = run
     resume = ("csmoe", "--catalog", toy, "--resume", "--no-probe")
-    assert "--lr 0.5" in refused(train(*resume, "--lr", 0.5, cwd=cwd))
-    longer = train(*resume, "--max-steps", 32, cwd=cwd)
+    assert "--lr 0.5" in refused(train_here(*resume, "--lr", 0.5, cwd=cwd))
+    longer = train_here(*resume, "--max-steps", 32, cwd=cwd)
     assert longer.returncode == 0, longer.stderr
     assert json.loads((cwd / "runs/csmoe-toy-tiny-s0/summary.json").read_text())["steps"] == 32
 
 
-def test_sigterm_saves_and_resuming_finishes(toy, tmp_path):
+def test_sigterm_saves_and_resuming_finishes(toy, tmp_path, train_here):
     command = [
         sys.executable,
         "-m",
@@ -119,8 +119,8 @@ def test_sigterm_saves_and_resuming_finishes(toy, tmp_path):
     assert "--resume" in said
     assert not (tmp_path / "run" / "summary.json").exists()
     assert not list((tmp_path / "run").glob(".*.part"))
-    assert "not finished" in refused(train("csmoe", "--catalog", toy, "--out", "run", cwd=tmp_path))
-    resumed = train(
+    assert "not finished" in refused(train_here("csmoe", "--catalog", toy, "--out", "run", cwd=tmp_path))
+    resumed = train_here(
         "csmoe", "--catalog", toy, "--out", "run", "--resume", "--no-probe", "--max-steps", 12, cwd=tmp_path
     )
     assert resumed.returncode == 0, resumed.stderr
@@ -168,27 +168,27 @@ def test_bad_input_is_one_line_and_writes_nothing(toy, tmp_path, monkeypatch, ca
     assert not list(tmp_path.iterdir())
 
 
-def test_an_empty_train_split_is_refused(make_catalog, tmp_path):
+def test_an_empty_train_split_is_refused(make_catalog, tmp_path, train_here):
     catalog = make_catalog(tmp_path, chips=4, shares=(0, 0, 1))
-    assert "train split" in refused(train("csmoe", "--catalog", catalog, cwd=tmp_path))
+    assert "train split" in refused(train_here("csmoe", "--catalog", catalog, cwd=tmp_path))
 
 
-def test_a_catalog_without_pixels_is_refused(make_catalog, tmp_path):
+def test_a_catalog_without_pixels_is_refused(make_catalog, tmp_path, train_here):
     catalog = make_catalog(tmp_path, chips=4, cut=False)
-    assert "curate cut" in refused(train("csmoe", "--catalog", catalog, cwd=tmp_path))
+    assert "curate cut" in refused(train_here("csmoe", "--catalog", catalog, cwd=tmp_path))
 
 
-def test_a_changed_catalog_is_not_resumed(make_catalog, tmp_path):
+def test_a_changed_catalog_is_not_resumed(make_catalog, tmp_path, train_here):
     catalog = make_catalog(tmp_path, chips=16)
     start = ("csmoe", "--catalog", catalog, "--out", "run", "--no-probe", "--max-steps", 2, *QUICK)
-    assert train(*start, cwd=tmp_path).returncode == 0
+    assert train_here(*start, cwd=tmp_path).returncode == 0
     make_catalog(tmp_path, chips=16, seed=8)
-    line = refused(train("csmoe", "--catalog", catalog, "--out", "run", "--resume", cwd=tmp_path))
+    line = refused(train_here("csmoe", "--catalog", catalog, "--out", "run", "--resume", cwd=tmp_path))
     assert "not the one" in line or "no longer" in line
 
 
-def test_a_loss_that_is_not_finite_ends_with_one(toy, tmp_path):
-    done = train("csmoe", "--catalog", toy, "--lr", 1e30, "--max-steps", 9, *QUICK, cwd=tmp_path)
+def test_a_loss_that_is_not_finite_ends_with_one(toy, tmp_path, train_here):
+    done = train_here("csmoe", "--catalog", toy, "--lr", 1e30, "--max-steps", 9, *QUICK, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("error: Training stopped at step")
     assert "Traceback" not in done.stderr
@@ -210,11 +210,11 @@ def test_help_is_there_at_once(arguments):
     assert min(seconds) < 0.5
 
 
-def test_a_run_can_be_repeated_from_its_configuration(run, tmp_path):
+def test_a_run_can_be_repeated_from_its_configuration(run, tmp_path, train_here):
     """Relative paths are those of the first run, so it is repeated where that was made."""
     cwd, _ = run
     config = cwd / "runs/csmoe-toy-tiny-s0/config.yaml"
-    again = train("csmoe", "--config", config, "--out", tmp_path / "again", "--max-steps", 2, cwd=cwd)
+    again = train_here("csmoe", "--config", config, "--out", tmp_path / "again", "--max-steps", 2, cwd=cwd)
     assert again.returncode == 0, again.stderr
     first, second = (
         [line for line in config.read_text().splitlines() if not line.strip().startswith(("out:", "steps:"))]
@@ -223,9 +223,9 @@ def test_a_run_can_be_repeated_from_its_configuration(run, tmp_path):
     assert first == second
 
 
-def test_csmae_is_a_command_with_its_own_presets(toy, tmp_path):
+def test_csmae_is_a_command_with_its_own_presets(toy, tmp_path, train_here):
     options = ("--max-steps", 1, "--no-probe", "--out", "run", *QUICK)
-    done = train("csmae", "--catalog", toy, *options, cwd=tmp_path)
+    done = train_here("csmae", "--catalog", toy, *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "csmae csmae-sesd-tiny" in done.stdout
     assert load_model(tmp_path / "run")[0].config.experts == 0

@@ -217,9 +217,31 @@ def test_a_sensor_that_chips_lack_is_masked_and_reaches_nothing(make_catalog, tm
     assert all(gradient.isfinite().all() for gradient in gradients[0])
 
 
+def test_columns_become_arrays_when_they_are_asked_for(catalog, config):
+    chips = Chips(catalog, config, "train")
+    assert chips.named(np.array([3, 0])) == chips.ids[[3, 0]].tolist()
+    some = np.array([5, 2, 2])
+    fewer = chips.take(some)
+    assert list(fewer.columns) == list(chips.columns)
+    assert all(np.array_equal(fewer.columns[name], chips.columns[name][some]) for name in chips.columns)
+    fewer.columns["more"] = np.arange(3)
+    assert fewer.take(np.array([2])).columns["more"].tolist() == [2]
+    del fewer.columns["place"]
+    assert "place" not in fewer.columns
+    assert "place" in chips.columns
+
+
+def test_a_digest_is_of_the_chips_and_their_order(catalog, config):
+    chips = Chips(catalog, config, "train")
+    forth = np.arange(len(chips))
+    assert chips.digest() == Chips(catalog, config, "train").digest() == chips.take(forth).digest()
+    assert len({chips.digest(), chips.take(forth[::-1].copy()).digest(), chips.take(forth[1:]).digest()}) == 3
+
+
 def test_a_shard_deleted_under_training_is_named(make_catalog, tmp_path):
     opened = open_catalog(make_catalog(tmp_path, chips=32))
     chips = Chips(opened, DataConfig.of(opened), "train")
+    chips.gather(np.arange(len(chips)))  # all shards are mapped now
     batches = Loader(chips, 4, 0).batches(0, 100, workers=2)
     next(batches)
     fresh = Chips(opened, DataConfig.of(opened), "train")

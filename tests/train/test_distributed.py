@@ -1,9 +1,13 @@
-"""Real ranks, as torchrun starts them, on CPUs with gloo."""
+"""Real ranks, as torchrun starts them, on CPUs with gloo.
+
+Starting them takes longer than what they do: one launch goes through all that two ranks are asked.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,21 +20,21 @@ import torch
 from train.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
-QUICK = ("--preset", "tiny", "--batch-size", "8", "--patch-size", "8", "--device", "cpu", "--no-probe")
+RANKS = Path(__file__).with_name("ranks.py")
 SMALL = ("--set", "model.embed_dim=24", "--set", "model.decoder_dim=16", "--set", "model.decoder_heads=2")
+QUICK = ("--preset", "tiny", "--batch-size", 8, "--patch-size", 8, "--device", "cpu", "--no-probe", *SMALL)
 EXACT = ("--set", "model.gather=true", "--set", "train.log_every=1", "--set", "train.save_every=3")
+SIX_STEPS = (*QUICK, *EXACT, "--max-steps", 6, "--ema", 0.9, "--probe-every", 4)
 
 
-def command(ranks: int, *arguments: object) -> list[str]:
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
-    return [sys.executable, *launch, "-m", "train.cli", "csmoe", *QUICK, *SMALL, *map(str, arguments)]
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def train(ranks: int, *arguments: object) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command(ranks, *arguments), env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
+def two_ranks(*lines: tuple[object, ...]) -> list[str]:
+    """The command that runs `train csmoe` once for each of *lines*, one after the other."""
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(RANKS)]
+    return [sys.executable, *launch, json.dumps([["csmoe", *map(str, line)] for line in lines])]
 
 
 def logged(folder: Path, event: str) -> list[dict[str, float]]:
@@ -39,28 +43,51 @@ def logged(folder: Path, event: str) -> list[dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def alone(toy, tmp_path_factory):
+def alone(toy, tmp_path_factory, train_here):
     """One rank: six steps of eight, with averaged weights and a probe on the way."""
     folder = tmp_path_factory.mktemp("alone") / "run"
-    done = train(
-        1, "--catalog", toy, "--out", folder, "--max-steps", 6, "--ema", 0.9, "--probe-every", 4, *EXACT
-    )
+    done = train_here("csmoe", "--catalog", toy, "--out", folder, *SIX_STEPS)
     assert done.returncode == 0, done.stderr
     return folder
 
 
+@pytest.fixture(scope="module")
+def together(toy, tmp_path_factory):
+    """Two ranks, in six runs: the folder of these, how each ended, and what was said.
+
+    The last run has no end: it is stopped by SIGTERM, which torchrun passes on.
+    """
+    folder = tmp_path_factory.mktemp("together")
+    catalog = ("--catalog", toy)
+    lines = (
+        (*catalog, "--out", folder / "ddp", *SIX_STEPS),
+        (*catalog, "--out", folder / "fsdp", *SIX_STEPS, "--parallel", "fsdp"),
+        (*catalog, "--out", folder / "ddp", *QUICK),
+        (*catalog, "--out", folder / "odd", *QUICK, "--batch-size", 7),
+        (*catalog, "--out", folder / "broken", *QUICK, "--max-steps", 9, "--lr", 1e30),
+        (*catalog, "--out", folder / "stopped", *QUICK, *EXACT, "--max-steps", 100_000),
+    )
+    started = subprocess.Popen(
+        two_ranks(*lines), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 200
+    while not (folder / "stopped" / "log.jsonl").exists() and time.monotonic() < deadline:
+        assert started.poll() is None, started.communicate()[1]
+        time.sleep(0.05)
+    started.send_signal(signal.SIGTERM)
+    said, errors = started.communicate(timeout=100)
+    return folder, said, errors
+
+
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_two_ranks_train_as_one_with_the_whole_batch(alone, toy, tmp_path, parallel):
+def test_two_ranks_train_as_one_with_the_whole_batch(alone, together, parallel):
     """Losses and gradient norms of every step, the probe between, and every gradient.
 
     Weights say less: attention's key biases have no gradient but rounding, which AdamW blows up to whole steps.
     """
-    options = ("--max-steps", 6, "--ema", 0.9, "--probe-every", 4, "--parallel", parallel)
-    done = train(2, "--catalog", toy, "--out", tmp_path / "run", *options, *EXACT)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("catalog ") == 1  # one rank speaks
+    run = together[0] / parallel
     for event in ("train", "val", "knn"):
-        pairs = list(zip(logged(alone, event), logged(tmp_path / "run", event), strict=True))
+        pairs = list(zip(logged(alone, event), logged(run, event), strict=True))
         assert pairs
         for one, two in pairs:
             names = set(one) - {"event", "pairs_per_s", "data_wait"}
@@ -68,21 +95,21 @@ def test_two_ranks_train_as_one_with_the_whole_batch(alone, toy, tmp_path, paral
                 names &= {"step", "umr", "cmr", "chips"}  # NT-Xent has the candidates of those shown together
             for name in names:
                 assert two[name] == pytest.approx(one[name], rel=2e-5), (event, name)
-    first, second = (read_checkpoint(folder)["optimiser"]["state"] for folder in (alone, tmp_path / "run"))
+    first, second = (read_checkpoint(folder)["optimiser"]["state"] for folder in (alone, run))
     for key, moments in first.items():  # the running mean of each parameter's gradient
         torch.testing.assert_close(second[key]["exp_avg"], moments["exp_avg"], rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.slow
-def test_a_run_goes_on_with_another_number_of_ranks(alone, toy, tmp_path):
+def test_a_run_goes_on_with_another_number_of_ranks(alone, together, toy, tmp_path, train_here):
     """Checkpoints are whole, whoever wrote them: three steps sharded over two ranks, then three on one."""
     folder = tmp_path / "run"
-    options = ("--catalog", toy, "--out", folder, *EXACT)
-    start = ("--max-steps", 6, "--ema", 0.9, "--probe-every", 4, "--parallel", "fsdp")
-    assert train(2, *options, *start).returncode == 0
+    shutil.copytree(together[0] / "fsdp", folder)
     (folder / "checkpoints" / "00000006.pt").unlink()
+    (folder / "summary.json").unlink()
     assert read_checkpoint(folder)["step"] == 3
-    done = train(1, *options, "--resume", "--max-steps", 6)
+    done = train_here(
+        "csmoe", "--catalog", toy, "--out", folder, *QUICK, *EXACT, "--resume", "--max-steps", 6
+    )
     assert done.returncode == 0, done.stderr
     steps = logged(folder, "train")
     assert [line["step"] for line in steps] == [1, 2, 3, 4, 5, 6]
@@ -90,41 +117,25 @@ def test_a_run_goes_on_with_another_number_of_ranks(alone, toy, tmp_path):
         assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=2e-5)
 
 
-def test_ranks_stop_together_and_save(toy, tmp_path):
-    folder = tmp_path / "run"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    started = subprocess.Popen(
-        command(2, "--catalog", toy, "--out", folder, "--max-steps", 100_000, *EXACT),
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 120
-    while not (folder / "log.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    started.send_signal(signal.SIGTERM)  # torchrun passes it on
-    said, _ = started.communicate(timeout=120)
+def test_one_rank_speaks(together):
+    _, said, errors = together
+    assert said.count("catalog ") == 4  # of the runs that began
+    assert errors.count("already holds a run") == 1
+
+
+def test_ranks_stop_together_and_save(together):
+    folder, said, _ = together
     assert "stopped after step" in said
-    assert read_checkpoint(folder)["step"] == logged(folder, "train")[-1]["step"]
+    assert read_checkpoint(folder / "stopped")["step"] == logged(folder / "stopped", "train")[-1]["step"]
 
 
-def test_what_ranks_cannot_share_is_refused(toy, tmp_path):
-    done = train(2, "--catalog", toy, "--out", tmp_path / "run", "--batch-size", 7, "--max-steps", 2)
-    assert done.returncode != 0
-    assert "batch of 7 cannot be divided evenly: 2 ranks" in done.stderr
-    assert not (tmp_path / "run").exists()
+def test_what_ranks_cannot_share_is_refused(together):
+    folder, _, errors = together
+    assert "batch of 7 cannot be divided evenly: 2 ranks" in errors
+    assert not (folder / "odd").exists()
 
 
-@pytest.mark.slow
-def test_a_folder_that_is_taken_is_refused_once(alone, toy):
-    done = train(2, "--catalog", toy, "--out", alone, "--max-steps", 2)
-    assert done.returncode != 0
-    assert done.stderr.count("already holds a run") == 1
-
-
-@pytest.mark.slow
-def test_a_broken_loss_on_one_rank_names_the_chips_of_that_rank(toy, tmp_path):
-    done = train(2, "--catalog", toy, "--out", tmp_path / "run", "--max-steps", 9, "--lr", 1e30)
-    assert done.returncode != 0
-    assert "Training stopped at step" in done.stderr
-    assert logged(tmp_path / "run", "not_finite")[0]["chips"]
+def test_a_broken_loss_names_the_chips(together):
+    folder, _, errors = together
+    assert "Training stopped at step" in errors
+    assert logged(folder / "broken", "not_finite")[0]["chips"]

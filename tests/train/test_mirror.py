@@ -12,11 +12,13 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import load_file
 
 from curate.catalog import InputError, RunError
-from train import storage
-from train.data import Chips, DataConfig, open_catalog
+from train import data, storage
+from train.data import Chips, DataConfig, located, open_catalog
 from train.loader import Loader
 from train.mirror import Mirror
 
@@ -116,6 +118,7 @@ def test_what_was_fetched_serves_the_next_run(remote, here, server, tmp_path):
     chips = remote()
     chips.gather(np.arange(len(chips)))
     chips._mirror._own.close()  # as the process's end does
+    located.cache_clear()
     server.plan()
     again = remote()
     assert_same(again, here)
@@ -183,6 +186,25 @@ def test_a_run_with_fewer_sensors_leaves_no_holes(server, here, tmp_path):
 def test_two_processes_do_not_share_a_mirror(server, tmp_path):
     first, second = (Mirror(f"{server.url}/toy.parquet", tmp_path) for _ in range(2))
     assert first.folder != second.folder
+
+
+def test_commands_take_a_catalog_that_lies_elsewhere(server, toy, tmp_path, monkeypatch, train_here):
+    """Trained over HTTP as from the files, to the same bits; and so for the commands that judge."""
+    monkeypatch.setattr(data, "CACHE", tmp_path / "cache")
+    server.plan()
+    quick = ("--max-steps", 2, "--batch-size", 8, "--patch-size", 8, "--device", "cpu", "--no-probe")
+    for name, catalog in (("there", f"{server.url}/toy.parquet"), ("here", toy)):
+        for command in (
+            ("csmoe", "--out", tmp_path / name, *quick),
+            ("embed", tmp_path / name, "--out", tmp_path / f"{name}-features", "--split", "val"),
+        ):
+            done = train_here(*command, "--catalog", catalog)
+            assert done.returncode == 0, done.stderr
+    weights = [load_file(tmp_path / name / "weights.safetensors") for name in ("there", "here")]
+    assert all(np.array_equal(weights[0][name], values) for name, values in weights[1].items())
+    for path in (tmp_path / "here-features").glob("*.parquet"):
+        assert pq.read_table(tmp_path / "there-features" / path.name).equals(pq.read_table(path))
+    assert f"catalog: {server.url}" in (tmp_path / "there" / "config.yaml").read_text()
 
 
 def test_an_object_store_serves_as_well(toy, here, tmp_path, monkeypatch):

@@ -25,6 +25,15 @@ SMALL = ("--set", "model.embed_dim=16", "--set", "model.heads=[2,2]", "--set", "
 def run(toy, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "ring"
     arguments = ["--catalog", str(toy), "--out", str(folder), "--max-steps", "6", "--batch-size", "16"]
+    arguments += [
+        "--ema",
+        "0.9",
+        "--accumulate",
+        "2",
+        "--checkpointing",
+        "--workers",
+        "2",
+    ]  # as csmoe has them
     result = CliRunner().invoke(app, ["ringmoe", *arguments, "--patch-size", "4", "--device", "cpu", *SMALL])
     assert result.exit_code == 0, result.output
     return folder, result.output

@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
+from train.commands.options import catalog_option
+
 app = typer.Typer()
 
 
 @app.command()
 def prune(
     weights: Annotated[Path, typer.Argument(help="Weights, or a run's folder, of a RingMoE or CSMoE.")],
-    catalog: Annotated[
-        Path, typer.Option(help="Whose chips say which experts are used, and judge the result.")
-    ],
+    catalog: Annotated[Path, catalog_option("Whose chips say which experts are used, and judge the result.")],
     out: Annotated[Path | None, typer.Option(help="Folder.  [default: WEIGHTS' folder/pruned]")] = None,
     sensor: Annotated[str | None, typer.Option(help="The sensor to keep; by default the first.")] = None,
     keep: Annotated[int | None, typer.Option(help="Experts of a layer's pool that stay.")] = None,
@@ -62,7 +62,7 @@ def prune(
 @app.command()
 def grow(
     weights: Annotated[Path, typer.Argument(help="Weights, or a run's folder, of a RingMoE or CSMoE.")],
-    catalog: Annotated[Path, typer.Option(help="Whose chips the new experts learn from.")],
+    catalog: Annotated[Path, catalog_option("Whose chips the new experts learn from.")],
     experts: Annotated[int, typer.Option(help="New experts of every layer.")] = 1,
     steps: Annotated[int, typer.Option(help="Steps that train the new experts alone.")] = 100,
     out: Annotated[Path | None, typer.Option(help="Folder.  [default: WEIGHTS' folder/grown]")] = None,

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from train.commands.evaluating import Device, ResultFile, Runs, Seeds, SensorNames, listed, printer
+from train.commands.options import catalog_option
 
 app = typer.Typer()
 
-Chips = Annotated[Path, typer.Option("--catalog", help="Catalog with pixels.", dir_okay=False)]
+Chips = Annotated[Path, catalog_option()]
 Labels = Annotated[Path, typer.Option(help="Arrow file that `curate labels` wrote.", dir_okay=False)]
 Heads = Annotated[str, typer.Option(help="linear, fpn, upernet; several with commas.")]
 Tune = Annotated[bool, typer.Option("--tune", help="Train the encoder with the head, too.")]

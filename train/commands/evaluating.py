@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
+from train.commands.options import catalog_option
+
 app = typer.Typer()
 
 Weights = Annotated[Path, typer.Argument(help="Run folder, or weights.safetensors.")]
-CatalogFile = Annotated[Path | None, typer.Option(help="Catalog with pixels.", dir_okay=False)]
+CatalogFile = Annotated[Path | None, catalog_option()]
 Split = Annotated[str, typer.Option(help="train, val, test, or several: val+test.")]
 SensorNames = Annotated[
     str | None, typer.Option(help="Prefixes with commas, s2,s1; by default all of the model's.")
@@ -80,7 +82,7 @@ Seeds = Annotated[int, typer.Option(min=1, help="Of random weights, heads and fo
 @app.command()
 def retrieve(
     runs: Runs,
-    catalog: Annotated[Path, typer.Option(help="Catalog with pixels.", dir_okay=False)],
+    catalog: Annotated[Path, catalog_option()],
     labels: Annotated[
         str, typer.Option(help="landcovers (all that are present), landcover (the dominant), koppen.")
     ] = "landcovers,landcover",

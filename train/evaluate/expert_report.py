@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,15 +16,21 @@ from train.checkpoint import load_model
 from train.data import Chips, open_catalog
 from train.evaluate.expert_use import expert_use, gradient_line, task_gradients, use_table
 from train.models.ringmoe import RingMoE
+from train.runfolder import CONFIG
+from train.settings import read_yaml, settings_of
 
 EXPERTS = "experts.json"
 
 
-def experts_of_run(folder: Path, catalog: Path, say: Callable[[object], None]) -> None:
-    """Print and store how the run's model uses its experts on the catalog's training chips."""
+def experts_of_run(folder: Path, say: Callable[[object], None]) -> None:
+    """Print and store how a run's model uses its experts on the training chips; one rank does."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    settings = settings_of(read_yaml(folder / CONFIG))
+    catalog = open_catalog(settings.catalog, settings.cache, settings.cache_gb)
     model, data = load_model(folder)
     assert isinstance(model, RingMoE)
-    chips = Chips(open_catalog(catalog), data, "train")
+    chips = Chips(catalog, data, "train")
     uses = expert_use(model, chips)
     few = chips.gather(np.arange(min(len(chips), 16)))
     gradients = task_gradients(model, data.images({s: torch.from_numpy(x) for s, x in few.items()}))

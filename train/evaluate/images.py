@@ -23,9 +23,11 @@ class Images(Protocol):
     """Images with stored numbers, and a configuration that says what these mean to the model."""
 
     config: DataConfig
-    columns: dict[str, npt.NDArray[Any]]
 
     def __len__(self) -> int: ...
+
+    @property
+    def columns(self) -> Mapping[str, npt.NDArray[Any]]: ...
 
     @property
     def ids(self) -> npt.NDArray[Any]: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def label_columns(catalog: Path) -> list[str]:
     return ["lc_dominant_name", "koppen_symbol", *(f"lc_{code}" for code in read_meta(catalog).landcover)]
 
 
-def catalog_labels(name: str, catalog: Path, columns: dict[str, npt.NDArray[Any]]) -> Labels:
+def catalog_labels(name: str, catalog: Path, columns: Mapping[str, npt.NDArray[Any]]) -> Labels:
     """The catalog's own descriptors as labels: dominant land cover, Köppen main class, or all land covers present.
 
     Raises:

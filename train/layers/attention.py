@@ -34,13 +34,13 @@ class Attention(nn.Module):
         heads, width = self.num_heads, dim // self.num_heads
         if rows is None:
             qkv = self.qkv(x).reshape(batch, length, 3, heads, width)
-            q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, L, D/heads]
+            q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))  # each [B, heads, L, D/heads]
         else:
             w, b = self.qkv.weight, self.qkv.bias
             asked = affine(take_tokens(x, rows), w[:dim], b[:dim])  # [B, R, D]
             q = asked.reshape(batch, -1, heads, width).transpose(1, 2)  # [B, heads, R, D/heads]
             kv = affine(x, w[dim:], b[dim:]).reshape(batch, length, 2, heads, width)
-            k, v = kv.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, L, D/heads]
+            k, v = (part.transpose(1, 2) for part in kv.unbind(2))  # each [B, heads, L, D/heads]
         y = F.scaled_dot_product_attention(q, k, v)  # [B, heads, L or R, D/heads]
         out: Tensor = self.proj(y.transpose(1, 2).reshape(batch, -1, dim))
         return out
