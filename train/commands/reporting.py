@@ -14,8 +14,11 @@ app = typer.Typer()
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run.", file_okay=False)],
     out: Annotated[Path | None, typer.Option(help="The page.  [default: report.html in the folder]")] = None,
+    catalog: Annotated[
+        str | None, typer.Option(help="Whose held-out chips are shown.  [default: the run's]")
+    ] = None,
 ) -> None:
-    """Write a run's page: one HTML file that opens offline."""
+    """Write a run's page: losses, reconstructions, experts, probes, retrieval, model card; it opens offline."""
     from train.reporting import write_run
 
-    typer.echo(str(write_run(run, out)))
+    typer.echo(str(write_run(run, out, catalog)))

@@ -23,13 +23,14 @@ def rendered(images: Images, prefix: str, rows: npt.NDArray[np.int64]) -> npt.ND
     sensor = next(s for s in images.config.sensors if s.prefix == prefix)
     stored = images.gather(rows)[prefix].astype(np.float32)
     values = np.where(stored == sensor.nodata, np.nan, stored)
-    chosen = _channels(values, sensor)
+    chosen = channels(values, sensor)
     low, high = np.nanpercentile(chosen, [2, 98], axis=(2, 3), keepdims=True)
     scaled = np.nan_to_num((chosen - low) / np.maximum(high - low, 1e-9))
     return np.moveaxis((255 * scaled.clip(0, 1)).astype(np.uint8), 1, -1)
 
 
-def _channels(values: npt.NDArray[Any], sensor: Sensor) -> npt.NDArray[Any]:
+def channels(values: npt.NDArray[Any], sensor: Sensor) -> npt.NDArray[Any]:
+    """The three of [n, bands, px, px] that are shown as red, green and blue: [n, 3, px, px]."""
     if set(RGB) <= set(sensor.bands):
         return values[:, [sensor.bands.index(band) for band in RGB]]
     if len(sensor.bands) == 2:
