@@ -3,8 +3,8 @@
     python benchmarks/synthetic_pool.py POOL --rows 10M
     python benchmarks/sampling_diversity.py POOL --budget 1M
 
-The last line is the default with a minimum distance, which keeps chips from touching each other. About 4 GB and
-ten minutes of one core for 10M rows.
+The last line is the default with a minimum distance, which keeps chips from touching each other. About 5 GB and
+five minutes of one core for 10M rows.
 """
 
 from __future__ import annotations

@@ -227,6 +227,11 @@ class Sampling(Section):
             raise ValueError(f"{idle[0]} is of no use to the way {self.way}: leave it out, or draw by strata")
         return self
 
+    @property
+    def chosen_by(self) -> str:
+        """The name of the way (`curate.sampling.ways`) that chooses: the allocation, where that is by strata."""
+        return self.allocation if self.way == "strata" else self.way
+
 
 class Pixels(Section):
     """How pixels are cut and which chips are refused."""

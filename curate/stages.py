@@ -469,7 +469,7 @@ def _beside_chance(pool: Pool, drawn: Drawn, recipe: Recipe) -> list[dict[str, A
     if pool.rows > MEASURED_UP_TO:
         return []
     sampling, adjacent_km = recipe.sampling, reach_km(recipe.chips.size_m)
-    name, seed = sampling.allocation, sampling.seed
+    name, seed = sampling.chosen_by, sampling.seed
     return against_chance(pool.read(), drawn.draw, name, seed, sampling.presence, adjacent_km)
 
 

@@ -42,7 +42,7 @@ class Diversity:
 def diversity(subject: Subject) -> Diversity:
     """Measure the catalog's way beside chance: anew where the pool is small, else as the draw did."""
     stored = subject.beside("comparison.json")
-    name = subject.recipe.sampling.allocation
+    name = subject.recipe.sampling.chosen_by
     if stored and _fits(stored, subject) and {name, "random"} <= set(stored["ways"]):
         order = [name, *(way for way in stored["ways"] if way != name)][:4]
         found = {way: stored["ways"][way] for way in order}
@@ -80,7 +80,7 @@ def _of_seeds(seeds: int) -> str:
 def _drawn(subject: Subject, name: str) -> dict[str, dict[str, dict[str, float | None]]]:
     assert subject.pool is not None
     sampling = subject.recipe.sampling
-    chosen = ways([name, "random", "area"], sampling, None)
+    chosen = ways(list(dict.fromkeys([name, "random", "area"])), sampling, None)
     found = side_by_side(subject.pool, sampling, chosen, subject.rows, SEEDS, reach_km(subject.chip_m))
     return {way: {m: asdict(one) for m, one in of.items()} for way, of in found.intervals().items()}
 

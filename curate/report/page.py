@@ -166,7 +166,7 @@ def _lede(subject: Subject) -> str:
     kind = "simulated chips" if meta.simulated else "chips"
     return (
         f"{subject.rows:,} {kind} of {subject.chip_m:,.0f} m from {sensors}, drawn from {meta.pool_rows:,} candidates "
-        f"by {subject.recipe.sampling.allocation} sampling over "
+        f"by {subject.recipe.sampling.chosen_by} sampling over "
         f"{' and '.join(subject.recipe.sampling.levels).replace('landcover', 'land cover')}."
     )
 

@@ -246,3 +246,9 @@ def test_a_way_refuses_a_size_before_it_starts() -> None:
 def test_options_of_strata_are_refused_beside_another_way(idle: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="is of no use to the way random"):
         Sampling.model_validate({"way": "random"} | idle)
+
+
+def test_a_draw_is_called_by_what_chose_it() -> None:
+    assert Sampling(allocation="equal").chosen_by == "equal"
+    assert Sampling(way="kmeans").chosen_by == "kmeans"
+    assert Sampling(way="random").chosen_by in WAYS
