@@ -339,6 +339,17 @@ def validate(file: Annotated[Path, typer.Argument(help="A catalog.")]) -> None:
 
 
 @app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="A catalog.")],
+    stac: Annotated[Path, typer.Option(help="File of stac-geoparquet to write.", dir_okay=False)],
+) -> None:
+    """Write a catalog's chips as STAC items, with links to the shards of their pixels."""
+    from curate.stac_export import export_stac
+
+    typer.echo(export_stac(file, stac))
+
+
+@app.command()
 def labels(
     file: Annotated[Path, typer.Argument(help="A catalog.")],
     source: Annotated[
