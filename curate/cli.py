@@ -108,10 +108,20 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print summaries of stages, and tables, as JSON on stdout.")
+    ] = False,
+) -> None:
     if version:
         typer.echo(__version__)
         raise typer.Exit
+    if quiet or as_json:
+        from curate.console import speak
+
+        speak(quiet=quiet, as_json=as_json)
 
 
 @app.command()
@@ -339,6 +349,17 @@ def validate(file: Annotated[Path, typer.Argument(help="A catalog.")]) -> None:
 
 
 @app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="A catalog.")],
+    stac: Annotated[Path, typer.Option(help="File of stac-geoparquet to write.", dir_okay=False)],
+) -> None:
+    """Write a catalog's chips as STAC items, with links to the shards of their pixels."""
+    from curate.stac_export import export_stac
+
+    typer.echo(export_stac(file, stac))
+
+
+@app.command()
 def labels(
     file: Annotated[Path, typer.Argument(help="A catalog.")],
     source: Annotated[
@@ -387,14 +408,14 @@ def show_pool(
     """Print the pool's make-up: land covers × climates, seasons, and the ranges of its descriptors."""
     import json
 
-    from curate.console import show_make_up
+    from curate.console import show_make_up, speaks_json
     from curate.makeup import make_up
     from curate.stages import open_pool
     from curate.workspace import find
 
     workspace = find(root, _slug(region, root) if region else None)
     found = make_up(*open_pool(workspace.load_recipe(), workspace), workspace.slug)
-    if as_json:
+    if as_json or speaks_json():
         typer.echo(json.dumps(found.to_json(), ensure_ascii=False))
     else:
         show_make_up(found)
@@ -480,7 +501,9 @@ def _settings(settings: list[str] | None) -> dict[str, Any]:
 def _print(result: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any]], None]) -> None:
     import json
 
-    if as_json:
+    from curate.console import speaks_json
+
+    if as_json or speaks_json():
         typer.echo(json.dumps(result, indent=2))
     else:
         show(result)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -11,11 +13,14 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from curate.summary import Summary
 
@@ -24,20 +29,47 @@ if TYPE_CHECKING:
 
 _MOST_CLASSES = 12  # of Köppen-Geiger that are printed; the rest is counted
 console = Console(stderr=True, highlight=False)
+_as_json = False
+
+
+def speak(*, quiet: bool = False, as_json: bool = False) -> None:
+    """How this process reports: *quiet* leaves results and errors only, *as_json* writes results as JSON lines."""
+    global _as_json
+    console.quiet, _as_json = quiet, as_json
+
+
+def speaks_json() -> bool:
+    """Whether results are to be JSON."""
+    return _as_json
+
+
+class Rate(ProgressColumn):
+    """Tasks a second, or seconds a task where they are slow."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
+
+
+def columns(label: str) -> tuple[ProgressColumn, ...]:
+    """Of a progress bar: what is done, how many of how many, rate, time taken and time left."""
+    return (
+        TextColumn(f"{label:<10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
 
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
     """A progress bar with rate and time left; call what it yields once a task. Silent where nobody looks."""
-    columns = (
-        TextColumn(f"{label:<10}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns(label), console=console, disable=console.quiet or not console.is_terminal) as bar:
         task = bar.add_task(label, total=total)
         yield lambda: bar.advance(task)
 
@@ -49,6 +81,9 @@ def say(text: str) -> None:
 
 def show(summary: Summary) -> None:
     """What a stage did: how many left of how many, how long it took, and every reason for a rejection."""
+    if _as_json:
+        print(json.dumps(asdict(summary), ensure_ascii=False), flush=True)
+        return
     took = "as before" if summary.reused else f"{summary.seconds:.1f} s"
     out = f"{summary.left:,} of {summary.came_in:,} {summary.unit}"
     console.print(f"[bold]{summary.stage:<9}[/bold] {out:<32} {took}")

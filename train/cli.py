@@ -15,7 +15,6 @@ from train.commands.options import catalog_option
 app = typer.Typer(
     help="Train and judge foundation models on the catalogs that `curate` writes.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for topic in (compressing, dense, evaluating, exporting, pretraining, reporting, ringmoe):
