@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def test_rustac_and_geopandas_open_it(exported: Path) -> None:
     async def read() -> dict[str, Any]:
         return await rustac.read(str(exported))
 
-    found = asyncio.run(read())
+    with ThreadPoolExecutor(1) as thread:  # this one may have a browser's loop running in it
+        found = thread.submit(asyncio.run, read()).result()
     frame = geopandas.read_parquet(exported)
     assert [item["id"] for item in found["features"]] == frame["id"].tolist()
     assert set(found["features"][0]["assets"]) == {"pixels"}
