@@ -252,7 +252,7 @@ def workers(path: Path, chips: ChipPlaces) -> None:
     halves = [(path, blocks[: len(blocks) // 2]), (path, blocks[len(blocks) // 2 :])]
     limit: dict[str, list[float]] = {"2 processes": [], "2 threads": []}
     land = open_map(str(path), [])
-    square = (chips.ix // 64) * 100_000 + chips.iy // 64
+    square = (chips.ix // 128) * 100_000 + chips.iy // 128
     order = np.argsort(square, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(square[order])) + 1)
     tasks = [(land, chips.take(rows)) for rows in parts]
@@ -284,7 +284,7 @@ def workers(path: Path, chips: ChipPlaces) -> None:
     pixels *= TILES
     for name, times in limit.items():
         print(f"    decode alone, {name}: {min(times):.2f} s, {pixels / min(times) / 1e6:,.0f} Mpx/s")
-    # a task is a square of 64 × 64 chips, whose blocks at the border are decoded for its neighbours too
+    # a task is a square of 128 × 128 chips, about as in `describe`; its neighbours decode blocks at the border too
     single = np.array(seconds["1 worker"])
     for name, times in seconds.items():
         same = np.array_equal(results[name], results["1 worker"])
