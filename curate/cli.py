@@ -154,18 +154,7 @@ def catalog(
     scheduler: Scheduler = None,
 ) -> None:
     """Run all stages: from an archive to ROOT/<region>.parquet with its pixels, and its page."""
-    options: dict[str, Any] = {
-        "region": region,
-        "archive": archive,
-        "sites": sites,
-        "pairing.max_dt_days": max_dt,
-        "pairing.policy": policy,
-    }
-    options |= _describing(
-        chip_px, landcover, landcover_legend, landcover_resolution, landcover_classes, climate, climate_legend
-    )
-    options |= _drawing(budget, seed, allocation, way, levels, target, min_distance, keep)
-    chosen = _recipe(recipe, options, setting)
+    chosen = _recipe(recipe, _options(locals()), setting)
     workspace = _start(chosen, root)
     _run(["search", "pair", "describe", "cut"], chosen, workspace, workers, scheduler)
     if report:
@@ -184,7 +173,7 @@ def search(
     scheduler: Scheduler = None,
 ) -> None:
     """Find the scenes of a region: ROOT/<region>/scenes.parquet. Asks the archive anew; `catalog` keeps the table."""
-    chosen = _recipe(recipe, {"region": region, "archive": archive, "sites": sites}, setting)
+    chosen = _recipe(recipe, _options(locals()), setting)
     workspace = _start(chosen, root)
     workspace.scenes.unlink(missing_ok=True)
     _run(["search"], chosen, workspace, workers, scheduler)
@@ -201,7 +190,7 @@ def pair(
     scheduler: Scheduler = None,
 ) -> None:
     """Pair the scenes found: ROOT/<region>/pairs.parquet."""
-    options = {"pairing.max_dt_days": max_dt, "pairing.policy": policy}
+    options = _options(locals())
     _again(["pair"], region, options, setting, root, workers, scheduler)
 
 
@@ -221,9 +210,7 @@ def describe(
     scheduler: Scheduler = None,
 ) -> None:
     """Lay chips over the pairs and describe their land cover and climate: ROOT/<region>/pool/."""
-    options = _describing(
-        chip_px, landcover, landcover_legend, landcover_resolution, landcover_classes, climate, climate_legend
-    )
+    options = _options(locals())
     _again(["describe"], region, options, setting, root, workers, scheduler)
 
 
@@ -245,7 +232,7 @@ def sample(
     scheduler: Scheduler = None,
 ) -> None:
     """Draw a sample of the region's pool and write ROOT/<region>.parquet."""
-    options = _drawing(budget, seed, allocation, way, levels, target, min_distance, keep)
+    options = _options(locals())
     _again(["cut" if cut else "sample"], region, options, setting, root, workers, scheduler)
 
 
@@ -266,7 +253,7 @@ def cut(
     scheduler: Scheduler = None,
 ) -> None:
     """Cut the pixels that the sample still lacks; continues where a killed run stopped."""
-    options = _drawing(budget, seed, allocation, way, levels, target, min_distance, keep)
+    options = _options(locals())
     _again(["cut"], region, options, setting, root, workers, scheduler)
 
 
@@ -433,48 +420,13 @@ def show_recipe(region: Region = None, root: Root = Path("catalogs")) -> None:
     typer.echo(yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False), nl=False)
 
 
-def _describing(
-    chip_px: int | None,
-    landcover: str | None,
-    landcover_legend: str | None,
-    landcover_resolution: float | None,
-    landcover_classes: str | None,
-    climate: str | None,
-    climate_legend: str | None,
-) -> dict[str, Any]:
-    """The options of a description as keys of the recipe."""
-    return {
-        "chips.size_px": chip_px,
-        "descriptors.landcover": landcover,
-        "descriptors.landcover_legend": landcover_legend,
-        "descriptors.landcover_resolution": landcover_resolution,
-        "descriptors.landcover_classes": landcover_classes,
-        "descriptors.climate": climate,
-        "descriptors.climate_legend": climate_legend,
-    }
+def _options(given: dict[str, Any]) -> dict[str, Any]:
+    """A command's options by name as keys of the recipe; those that are no keys are left to the command."""
+    from curate.api import OPTIONS
 
-
-def _drawing(
-    budget: str | None,
-    seed: int | None,
-    allocation: str | None,
-    way: str | None,
-    levels: str | None,
-    target: str | None,
-    min_distance: float | None,
-    keep: str | None,
-) -> dict[str, Any]:
-    """Options of the draw as keys of the recipe."""
-    return {
-        "sampling.budget": budget,
-        "sampling.seed": seed,
-        "sampling.allocation": allocation,
-        "sampling.way": way,
-        "sampling.levels": [name.strip() for name in levels.split(",")] if levels else None,
-        "sampling.target": target,
-        "sampling.min_distance_km": min_distance,
-        "sampling.keep": keep,
-    }
+    levels = given.get("levels")
+    split = {"levels": [name.strip() for name in levels.split(",")] if levels else None}
+    return {OPTIONS[name]: value for name, value in (given | split).items() if name in OPTIONS}
 
 
 def _recipe(path: Path | None, options: dict[str, Any], settings: list[str] | None) -> Recipe:
@@ -551,6 +503,7 @@ def _again(
     from curate.workspace import find
 
     recipe = find(root, _slug(region, root) if region else None).load_recipe()
+    options = {key: value for key, value in options.items() if key != "region"}  # it names the tables
     recipe = recipe.with_options(options | _settings(settings))
     _run(stages, recipe, _start(recipe, root), workers, scheduler)
 

@@ -18,12 +18,11 @@ from train.evaluate.detection import THRESHOLDS, CentreHead, Detections, centre_
 from train.evaluate.evidence import Evidence
 from train.evaluate.finetune import Tuning
 from train.evaluate.images import random_like
-from train.evaluate.mapping import TUNED, open_task, rows_of, said_and_saved
+from train.evaluate.mapping import TUNED, open_task, rows_of
 from train.evaluate.objects import PlantedObjects, Sequences, move_boxes, place_boxes
-from train.evaluate.results import MEANS, RANDOM, TRAINED, Results
+from train.evaluate.results import MEANS, RANDOM, TRAINED, Results, Say, said_and_saved
 from train.evaluate.tracking import Frame, associate, clear_and_identity, hota
 
-Say = Callable[[object], None]
 FRAMES = 8
 SURE = 0.3  # score from which on a detection is followed
 WORTH = "objects are planted rectangles of 6 to 16 px: at 10 m that is 60 to 160 m"

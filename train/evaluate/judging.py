@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,12 @@ from train.evaluate.images import open_images
 from train.evaluate.kinds import kinds
 from train.evaluate.labels import Labels, catalog_labels, label_columns
 from train.evaluate.pictures import contact_sheet, rendered
-from train.evaluate.results import Results, beside
+from train.evaluate.results import Results, Say, beside, said_and_saved
 from train.evaluate.retrieval import Retrieved
 from train.evaluate.retrieving import retrieve_labels
 from train.evaluate.running import loaded
 from train.evaluate.study import METHODS, Setting, probe_labels
 
-Say = Callable[[object], None]
 SHOWN = 6  # queries of each picture
 MAX_IMAGES = 50_000  # of a split; a seeded draw of larger ones, which tells no less
 
@@ -103,7 +102,7 @@ def probe_models(
             return fixed or folds_of(labels, folds, seed)
 
         probe_labels(results, models, images, labels, split_of, places, setting, found)
-    return _finished(results, out, say)
+    return said_and_saved(results, out, say)
 
 
 def retrieve_by(
@@ -149,7 +148,7 @@ def retrieve_by(
             for (source, target), (hits, scored) in shown.items():
                 base = out.parent / f"{out.stem}-{name}-{source}-{target}"
                 _draw(base, asked, bank, (source, target), hits, scored, (of_queries, of_bank), say)
-    return _finished(results, out, say)
+    return said_and_saved(results, out, say)
 
 
 def compare_results(files: Sequence[Path], out: Path | None = None, say: Say = print) -> list[dict[str, Any]]:
@@ -187,11 +186,3 @@ def _draw(
         path = base.parent / f"{base.name}-{name}.png"
         contact_sheet(path, rendered(asked, way[0], rows), pictures, relevant)
         say(f"picture  {path}")
-
-
-def _finished(results: Results, out: Path | None, say: Say) -> Results:
-    say(results.table())
-    if out is not None:
-        results.save(out)
-        say(f"results  {out}")
-    return results

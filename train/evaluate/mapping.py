@@ -19,11 +19,10 @@ from train.evaluate.evidence import Evidence
 from train.evaluate.finetune import Tuning
 from train.evaluate.images import open_images, random_like
 from train.evaluate.judging import about
-from train.evaluate.results import RANDOM, TRAINED, Results
+from train.evaluate.results import RANDOM, TRAINED, Results, Say, said_and_saved
 from train.evaluate.running import loaded
 from train.evaluate.targets import IGNORED, Targets, read_targets
 
-Say = Callable[[object], None]
 Judge = Callable[[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.str_]], dict[str, Evidence]]
 PIXELS = "pixel's own bands"
 TUNED = {TRAINED: "trained, tuned", RANDOM: "random weights, tuned"}
@@ -234,12 +233,3 @@ def _commonest(results: Results, images: Any, targets: Targets, judge: Judge) ->
         results.add(
             str(results.about["task"]), targets.name, "none", "-", "commonest class", metric, [evidence]
         )
-
-
-def said_and_saved(results: Results, out: Path | None, say: Say) -> Results:
-    """Say the results, and save them where *out* says."""
-    say(results.table())
-    if out is not None:
-        results.save(out)
-        say(f"results  {out}")
-    return results

@@ -7,7 +7,7 @@ difference from the same places.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from train.evaluate.evidence import Evidence, difference, estimate, value
 from train.evaluate.knn import Estimate
 
 TRAINED, RANDOM, MEANS = "trained", "random weights", "mean-band values"
+Say = Callable[[object], None]  # takes the lines and tables that a person should see
 Key = tuple[str, str, str, str, str, str]
 
 
@@ -203,6 +204,15 @@ def _gap(first: Sequence[Evidence], second: Sequence[Evidence]) -> Estimate | No
         return difference(first, second)
     except ValueError:
         return None
+
+
+def said_and_saved(results: Results, out: Path | None, say: Say) -> Results:
+    """Say the results, and save them where *out* says."""
+    say(results.table())
+    if out is not None:
+        results.save(out)
+        say(f"results  {out}")
+    return results
 
 
 def _signed(gap: Estimate) -> str:
