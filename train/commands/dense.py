@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from train.commands.evaluating import Device, ResultFile, Runs, Seeds, SensorNames, listed, printer
 from train.commands.options import catalog_option
+
+if TYPE_CHECKING:
+    from train.evaluate.task import Asked
 
 app = typer.Typer()
 
@@ -37,13 +40,10 @@ def segment(
     device: Device = None,
 ) -> None:
     """Classify every pixel, beside random weights and a linear classifier of each pixel's own bands."""
-    from train.evaluate.finetune import Tuning
     from train.evaluate.mapping import segment as run
 
-    run(
-        runs, catalog, labels, listed(heads) or (), tune, Tuning(steps, batch_size), seeds, listed(sensors),
-        queries, out, device, printer(),
-    )  # fmt: skip
+    asked = _asked(runs, catalog, sensors, queries, tune, steps, batch_size, seeds, out, device)
+    run(asked, labels, listed(heads) or ())
 
 
 @app.command()
@@ -62,13 +62,10 @@ def height(
     device: Device = None,
 ) -> None:
     """Estimate a value of every pixel above its chip's mean, such as elevation."""
-    from train.evaluate.finetune import Tuning
     from train.evaluate.mapping import height as run
 
-    run(
-        runs, catalog, labels, listed(heads) or (), tune, Tuning(steps, batch_size), seeds, listed(sensors),
-        queries, out, device, printer(),
-    )  # fmt: skip
+    asked = _asked(runs, catalog, sensors, queries, tune, steps, batch_size, seeds, out, device)
+    run(asked, labels, listed(heads) or ())
 
 
 @app.command()
@@ -86,13 +83,10 @@ def change(
     device: Device = None,
 ) -> None:
     """Find change between two dates, planted into the catalog's chips."""
-    from train.evaluate.finetune import Tuning
     from train.evaluate.mapping import change as run
 
-    run(
-        runs, catalog, listed(heads) or (), tune, Tuning(steps, batch_size), seeds, listed(sensors), queries, out,
-        device, printer(),
-    )  # fmt: skip
+    asked = _asked(runs, catalog, sensors, queries, tune, steps, batch_size, seeds, out, device)
+    run(asked, listed(heads) or ())
 
 
 @app.command()
@@ -110,11 +104,8 @@ def detect(
 ) -> None:
     """Find objects planted into the catalog's chips, with boxes: average precision at IoU 0.5 and 0.5 to 0.95."""
     from train.evaluate.finding import detect as run
-    from train.evaluate.finetune import Tuning
 
-    run(
-        runs, catalog, tune, Tuning(steps, batch_size), seeds, listed(sensors), queries, out, device, printer()
-    )  # fmt: skip
+    run(_asked(runs, catalog, sensors, queries, tune, steps, batch_size, seeds, out, device))
 
 
 @app.command()
@@ -132,8 +123,24 @@ def track(
 ) -> None:
     """Follow objects that move through sequences made of the catalog's chips: MOTA, IDF1 and HOTA."""
     from train.evaluate.finding import track as run
-    from train.evaluate.finetune import Tuning
 
-    run(
-        runs, catalog, tune, Tuning(steps, batch_size), seeds, listed(sensors), queries, out, device, printer()
-    )  # fmt: skip
+    run(_asked(runs, catalog, sensors, queries, tune, steps, batch_size, seeds, out, device))
+
+
+def _asked(
+    runs: Runs,
+    catalog: Path,
+    sensors: str | None,
+    queries: str,
+    tune: bool,
+    steps: int,
+    batch_size: int,
+    seeds: int,
+    out: Path | None,
+    device: str | None,
+) -> Asked:
+    from train.evaluate.finetune import Tuning
+    from train.evaluate.task import Asked
+
+    tuning = Tuning(steps, batch_size)
+    return Asked(runs, catalog, listed(sensors), queries, tune, tuning, seeds, out, device, printer())

@@ -6,7 +6,6 @@ classifier: the same training on the normalised bands of the pixel alone.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -201,11 +200,6 @@ def value_evidence(
         "MAE": Evidence("mean", places, (np.stack([np.abs(e).sum(axes), count], 1),)),
         "R²": Evidence("explained", places, (sums,)),
     }
-
-
-def tuned_copy(model: nn.Module) -> nn.Module:
-    """A copy of *model* that may be changed."""
-    return copy.deepcopy(model)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from train.evaluate.heads import HEADS, build_head
 from train.evaluate.images import open_images
 from train.evaluate.mapping import change, height, segment
 from train.evaluate.targets import IGNORED, Targets, read_targets
+from train.evaluate.task import Asked
 
 
 def quiet(_: object) -> None:
@@ -165,27 +166,24 @@ def test_kept_maps_are_those_computed_anew(weights, chips, monkeypatch):
 
 
 def test_segmenting_shows_everything_beside(weights, toy, labels, tmp_path):
-    results = segment(
-        [weights], toy, labels["classes"], ("upernet",), tune=True, tuning=Tuning(4, 8, 5e-3), say=quiet,
-        out=tmp_path / "s.json",
-    )  # fmt: skip
+    asked = Asked([weights], toy, tune=True, tuning=Tuning(4, 8, 5e-3), out=tmp_path / "s.json", say=quiet)
+    results = segment(asked, labels["classes"], ("upernet",))
     kinds = {"trained", "random weights", "trained, tuned", "random weights, tuned"}
     assert {r.features for r in results.find(method="upernet")} == kinds
     assert {r.features for r in results.rows} - kinds == {"pixel's own bands", "commonest class"}
     assert all(len(r.seeds) == 2 for r in results.rows if r.features != "commonest class")
     assert (tmp_path / "s.json").exists() and results.about["cost"]["parameters"] > 0
     with pytest.raises(InputError, match="train segment"):
-        height([weights], toy, labels["classes"], say=quiet)
+        height(asked, labels["classes"])
     with pytest.raises(InputError, match="train height"):
-        segment([weights], toy, labels["values"], say=quiet)
+        segment(asked, labels["values"])
     with pytest.raises(InputError, match="no head 'magic'"):
-        segment([weights], toy, labels["classes"], ("magic",), say=quiet)
+        segment(asked, labels["classes"], ("magic",))
 
 
 def test_height_is_learned_where_pixels_tell_it(weights, toy, labels):
-    results = height(
-        [weights], toy, labels["values"], ("linear",), tuning=Tuning(60, 16, 0.03), seeds=1, say=quiet
-    )
+    asked = Asked([weights], toy, tuning=Tuning(60, 16, 0.03), seeds=1, say=quiet)
+    results = height(asked, labels["values"], ("linear",))
     found = {r.features: r.estimate for r in results.find(metric="R²")}
     assert found["pixel's own bands"].low > 0.2
     assert found["trained"].value > 0.05
@@ -193,7 +191,8 @@ def test_height_is_learned_where_pixels_tell_it(weights, toy, labels):
 
 
 def test_change_is_learned(weights, toy):
-    results = change([weights], toy, ("linear",), tuning=Tuning(60, 16, 0.03), seeds=1, say=quiet)
+    asked = Asked([weights], toy, tuning=Tuning(60, 16, 0.03), seeds=1, say=quiet)
+    results = change(asked, ("linear",))
     found = {r.features: r.estimate for r in results.find(metric="mean IoU")}
     assert found["trained"].value > found["commonest class"].high
 

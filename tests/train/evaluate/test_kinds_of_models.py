@@ -13,6 +13,7 @@ from train.evaluate.finetune import Tuning
 from train.evaluate.judging import probe_models, retrieve_by
 from train.evaluate.mapping import change
 from train.evaluate.study import Setting
+from train.evaluate.task import Asked
 from train.export import export
 from train.models.ringmoe import RingMoE
 from train.models.ringmoe_presets import ring_preset
@@ -40,7 +41,7 @@ def test_ringmoe_is_judged_too(ringmoe, toy):
     assert retrieve_by([ringmoe], toy, ("koppen",), k=3, say=quiet).find(
         sensors="s2 -> s1", features="trained"
     )
-    found = change([ringmoe], toy, ("linear",), tuning=Tuning(3, 8), seeds=1, say=quiet)
+    found = change(Asked([ringmoe], toy, tuning=Tuning(3, 8), seeds=1, say=quiet), ("linear",))
     assert found.find(features="trained", metric="mean IoU")
 
 

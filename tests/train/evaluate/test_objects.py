@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from train.evaluate.finding import detect, followed, track
 from train.evaluate.finetune import Tuning
 from train.evaluate.images import open_images
 from train.evaluate.objects import MOST, Boxes, PlantedObjects, iou, move_boxes, place_boxes
+from train.evaluate.task import Asked
 from train.evaluate.tracking import Frame, associate, clear_and_identity, hota
 
 
@@ -196,8 +199,8 @@ def test_perfect_detections_are_followed_well():
 
 
 def test_detecting_learns_and_tracking_is_scored(weights, toy):
-    tuning = Tuning(60, 8, 5e-3)
-    results = detect([weights], toy, tuning=tuning, seeds=1, say=quiet)
+    asked = Asked([weights], toy, tuning=Tuning(60, 8, 5e-3), seeds=1, say=quiet)
+    results = detect(asked)
     kinds = {"trained", "random weights", "mean-band values"}
     assert {r.features for r in results.rows} == kinds and {r.metric for r in results.rows} == {
         "AP50",
@@ -205,5 +208,5 @@ def test_detecting_learns_and_tracking_is_scored(weights, toy):
     }
     best = max(r.estimate.value for r in results.find(metric="AP50"))
     assert best > 0.1
-    tracked = track([weights], toy, tuning=Tuning(5, 8), seeds=1, say=quiet)
+    tracked = track(replace(asked, tuning=Tuning(5, 8)))
     assert {r.metric for r in tracked.rows} == {"MOTA", "IDF1", "HOTA"}
