@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from functools import partial
+from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from hypothesis import settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many threads as there are cores for each would be too many
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hypothesis tries the same examples in every quick run, and others in slow ones."""
+    settings.register_profile("same", derandomize=True)
+    if not config.getoption("--slow"):
+        settings.load_profile("same")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -32,6 +50,38 @@ def _has_gpu() -> bool:
     except ImportError:
         return False
     return torch.cuda.is_available()
+
+
+def called_here(
+    program: str, *arguments: object, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A command in this process, which spares the seconds that a new one takes to import its libraries."""
+    main: Callable[[], None] = import_module(f"{program}.cli").main
+    code, said, errors = 0, StringIO(), StringIO()
+    command = [program, *map(str, arguments)]
+    with (
+        mock.patch.object(sys, "argv", command),
+        redirect_stdout(said),
+        redirect_stderr(errors),
+        chdir(cwd or "."),
+    ):
+        try:
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return subprocess.CompletedProcess(command, code, said.getvalue(), errors.getvalue())
+
+
+@pytest.fixture(scope="session")
+def train_here() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command `train` in this process."""
+    return partial(called_here, "train")
+
+
+@pytest.fixture(scope="session")
+def curate_here() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command `curate` in this process."""
+    return partial(called_here, "curate")
 
 
 @pytest.fixture(scope="session")

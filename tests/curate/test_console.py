@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,8 @@ from curate import console
 from curate.cli import app
 from curate.summary import Summary
 from curate.workspace import Workspace
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(autouse=True)
@@ -32,34 +34,19 @@ def run(*arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def stages_said(workspace: Workspace, *flags: str) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "curate.cli",
-        *flags,
-        "pair",
-        "--root",
-        str(workspace.root),
-        "--workers",
-        "1",
-    ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-
-
-def test_stages_are_quiet_or_json_when_asked(built: Workspace) -> None:
-    said = stages_said(built)
+def test_stages_are_quiet_or_json_when_asked(curate_here: Command, built: Workspace) -> None:
+    pair = ("pair", "--root", str(built.root), "--workers", "1")
+    said = curate_here(*pair)
     assert "pair" in said.stderr and not said.stdout
-    quiet = stages_said(built, "--quiet")
+    quiet = curate_here("--quiet", *pair)
     assert not quiet.stderr and not quiet.stdout
-    (line,) = stages_said(built, "--json", "--quiet").stdout.splitlines()
+    (line,) = curate_here("--json", "--quiet", *pair).stdout.splitlines()
     assert json.loads(line)["stage"] == "pair" and json.loads(line)["left"] > 0
 
 
-def test_quiet_keeps_errors_and_results(built: Workspace, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "curate.cli", "--quiet", "pair", "--root", str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert result.returncode == 2 and result.stderr.startswith("error: ") and "Traceback" not in result.stderr
+def test_quiet_keeps_errors_and_results(curate_here: Command, built: Workspace, tmp_path: Path) -> None:
+    result = curate_here("--quiet", "pair", "--root", str(tmp_path))
+    assert result.returncode == 2 and result.stderr.startswith("error: ")
     code, out, _ = run("--quiet", "validate", str(built.catalog))
     assert code == 0 and "a valid catalog" in out
 

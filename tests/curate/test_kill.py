@@ -80,7 +80,7 @@ def kill_and_run_again(built: Workspace, root: Path, workers: str, after_s: floa
 
 
 @pytest.mark.parametrize(
-    ("moments", "workers"), [(3, "1"), pytest.param(20, "2", marks=pytest.mark.slow)], ids=["few", "twenty"]
+    ("moments", "workers"), [(2, "1"), pytest.param(20, "2", marks=pytest.mark.slow)], ids=["few", "twenty"]
 )
 def test_kill_9_at_random_moments_of_a_cut(
     built: Workspace, tmp_path: Path, moments: int, workers: str

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,12 +17,7 @@ from curate.recipe import Recipe
 from curate.sampling.source import Pool
 from curate.workspace import Workspace
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def pool_show(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "curate.cli", "pool", "show", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_the_numbers_are_those_of_the_pool(recipe: Recipe, built: Workspace) -> None:
@@ -76,18 +71,20 @@ def test_what_nothing_is_known_of() -> None:
     assert found.vectors == {"embedding": 1} and "embedding" not in found.ranges
 
 
-def test_it_is_printed_for_persons_and_for_machines(recipe: Recipe, built: Workspace) -> None:
-    shown = pool_show("--root", str(built.root))
+def test_it_is_printed_for_persons_and_for_machines(
+    curate_here: Command, recipe: Recipe, built: Workspace
+) -> None:
+    shown = curate_here("pool", "show", "--root", str(built.root))
     assert shown.returncode == 0 and not shown.stderr
     found = make_up(*stages.open_pool(recipe, built), built.slug)
     assert f"{found.chips:,} simulated chips" in shown.stdout
     for name in (*found.landcovers, *found.ranges, "winter"):
         assert name in shown.stdout
-    printed = pool_show("--root", str(built.root), "--region", built.slug, "--json")
+    printed = curate_here("pool", "show", "--root", str(built.root), "--region", built.slug, "--json")
     assert json.loads(printed.stdout) == json.loads(json.dumps(found.to_json()))
 
 
-def test_without_a_pool_it_says_what_to_do(tmp_path: Path) -> None:
-    result = pool_show("--root", str(tmp_path))
+def test_without_a_pool_it_says_what_to_do(curate_here: Command, tmp_path: Path) -> None:
+    result = curate_here("pool", "show", "--root", str(tmp_path))
     assert result.returncode == 2
     assert result.stderr.startswith("error: There is no pool") and "make catalog" in result.stderr

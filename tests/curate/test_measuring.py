@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,7 @@ from curate.sampling.diversity import effective_number, kish
 from curate.sampling.measures import OF_POOL, names
 from curate.workspace import Workspace
 
-
-def curate(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "curate.cli", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_a_catalog_is_measured_as_a_whole_and_per_split(workspace: Workspace) -> None:
@@ -86,19 +83,19 @@ def test_ways_are_compared_and_stored_beside_the_catalog(workspace: Workspace) -
         compare_ways(recipe, workspace, ["kmeans"], 1, embedding="z")
 
 
-def test_the_commands_print_a_table_or_json(workspace: Workspace) -> None:
+def test_the_commands_print_a_table_or_json(curate_here: Command, workspace: Workspace) -> None:
     root = ("--root", str(workspace.root))
-    table = curate("measure", *root, cwd=workspace.root)
+    table = curate_here("measure", *root, cwd=workspace.root)
     assert table.returncode == 0, table.stderr
     assert "simulated chips" in table.stdout and "train" in table.stdout and "climates*" in table.stdout
-    measured = curate("measure", str(workspace.catalog), "--json", cwd=workspace.root)
+    measured = curate_here("measure", str(workspace.catalog), "--json", cwd=workspace.root)
     assert json.loads(measured.stdout)["splits"]["all"]["rows"] > 0
 
     few = ("--budget", "20%", "--seeds", "2", "--ways", "diverse,random")
-    table = curate("compare", *few, *root, cwd=workspace.root)
+    table = curate_here("compare", *few, *root, cwd=workspace.root)
     assert table.returncode == 0, table.stderr
     assert "simulated candidates" in table.stdout and "diverse" in table.stdout and "±" in table.stdout
-    compared = curate("compare", *few, *root, "--json", cwd=workspace.root)
+    compared = curate_here("compare", *few, *root, "--json", cwd=workspace.root)
     assert json.loads(compared.stdout)["seeds"] == [0, 1]
 
 
@@ -115,9 +112,9 @@ def test_the_commands_print_a_table_or_json(workspace: Workspace) -> None:
     ],
 )
 def test_bad_input_is_refused_in_a_line(
-    workspace: Workspace, arguments: tuple[str, ...], words: tuple[str, ...]
+    curate_here: Command, workspace: Workspace, arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
-    result = curate(*arguments, "--root", str(workspace.root), cwd=workspace.root)
+    result = curate_here(*arguments, "--root", str(workspace.root), cwd=workspace.root)
     assert result.returncode == 2, result.stderr
     lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and "Traceback" not in result.stderr

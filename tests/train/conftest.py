@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
-import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import chdir, redirect_stderr, redirect_stdout
-from io import StringIO
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -200,30 +195,6 @@ def make_catalog() -> MakeCatalog:
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A catalog of 96 pairs of 32 px; tests only read it."""
     return write_catalog(tmp_path_factory.mktemp("toy"))
-
-
-@pytest.fixture(scope="session")
-def train_here() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """The command `train` in this process, which spares the seconds that a new one takes to import torch."""
-
-    def called(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        from train.cli import main
-
-        code, said, errors = 0, StringIO(), StringIO()
-        command = ["train", *map(str, arguments)]
-        with (
-            mock.patch.object(sys, "argv", command),
-            redirect_stdout(said),
-            redirect_stderr(errors),
-            chdir(cwd or "."),
-        ):
-            try:
-                main()
-            except SystemExit as ended:
-                code = int(ended.code or 0)
-        return subprocess.CompletedProcess(command, code, said.getvalue(), errors.getvalue())
-
-    return called
 
 
 @pytest.fixture(scope="session")
