@@ -48,7 +48,7 @@ def random_points(count: int, seed: int, reach: float = 90.0) -> tuple[np.ndarra
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_names_and_corners_are_those_of_the_published_definition(spacing: float) -> None:
     count = math.ceil(math.pi * EARTH_RADIUS_KM / spacing)
-    number = 10_000 if spacing == 10 else 2500
+    number = 3000 if spacing == 10 else 1000
     lon, lat = random_points(number, seed=1, reach=90 - 180 / count)  # the paper's rows, without what is left
     grid = Grid(spacing)
     row, col = grid.at(lon, lat)
@@ -57,8 +57,7 @@ def test_names_and_corners_are_those_of_the_published_definition(spacing: float)
     for i in range(len(lon)):
         name, corner_lon, corner_lat = published_name(lon[i], lat[i], spacing)
         assert names[i] == name
-        assert west[i] == pytest.approx(corner_lon, abs=1e-9)
-        assert south[i] == pytest.approx(corner_lat, abs=1e-9)
+        assert abs(west[i] - corner_lon) <= 1e-9 and abs(south[i] - corner_lat) <= 1e-9
 
 
 def test_all_cells_of_europe_are_those_of_the_published_definition() -> None:

@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import shapely
+import urllib3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -604,7 +605,7 @@ def test_only_blobs_that_need_it_are_signed() -> None:
         assert hide(f"cannot read '{signer.sign(BLOB)}': gone") == f"cannot read '{BLOB}': gone"
 
 
-def test_an_old_signature_is_replaced_where_there_is_a_new_one() -> None:
+def test_an_old_signature_is_replaced_where_there_is_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1_700_000_000.0]  # 2023-11-14T22:13:20Z
     with token_endpoint(clock, [3000]) as (url, asked):
         signer = Signer(url, now=lambda: clock[0])
@@ -616,6 +617,7 @@ def test_an_old_signature_is_replaced_where_there_is_a_new_one() -> None:
         assert "mine" not in signer.sign(f"{BLOB}?sig=mine")
         private = mine.replace("sentinel2l2a01", "unknown")
         assert signer.sign(private) == private
+    monkeypatch.setattr("curate.signing._http", lambda: urllib3.PoolManager(retries=False))
     assert Signer("http://127.0.0.1:9", now=lambda: clock[0]).sign(mine) == mine
 
 

@@ -133,6 +133,7 @@ def test_a_simulated_archive_in_every_form(small_archive: Path, serve: Callable[
             _same(archives, forms, shapely.box(-10, 36, 30, 60), name, bands, limit)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_the_sample_archive_in_every_form(real_data: Path, serve: Callable[[Path], Served]) -> None:
     forms = serve(real_data / "archive")
@@ -178,7 +179,7 @@ def _same(
         assert rows(found[form], forms[form][1]) == expected, f"{name} by {form}"
 
 
-@pytest.mark.parametrize("form", ["http", "s3", "table http"])
+@pytest.mark.parametrize("form", ["http", "s3", pytest.param("table http", marks=pytest.mark.slow)])
 def test_pixels_through_parts_of_files(
     form: str,
     recipe: Recipe,

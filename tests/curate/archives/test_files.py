@@ -334,7 +334,8 @@ def test_a_store_that_cannot_be_asked_is_said(
 ) -> None:
     _, server = s3_store
     server.plan(kind="status", status=status)
-    for name in ("s3://bucket/items", "s3://bucket/items/*.parquet", "majortom:s3://bucket/items"):
+    names = ("s3://bucket/items", "s3://bucket/items/*.parquet", "majortom:s3://bucket/items")
+    for name in names if status == 403 else names[:1]:
         with pytest.raises(InputError, match=r"Check the bucket's name, AWS_ENDPOINT_URL"):
             open_archive(name)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")

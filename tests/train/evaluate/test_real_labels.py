@@ -44,6 +44,7 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_eurosat(run, real_data):
     results = probe_models([run], dataset=f"eurosat:{real_data / 'labelled' / 'eurosat_ms'}", say=quiet)
     assert results.about["sizes"] == {"images": 70}
@@ -53,6 +54,7 @@ def test_eurosat(run, real_data):
     assert len(means.seeds) == 2
 
 
+@pytest.mark.slow
 def test_bigearthnets_pairs(run, real_data, tmp_path):
     archive = real_data / "archive"
     with (real_data / "labelled" / "bigearthnet_labels.csv").open() as file:
