@@ -94,8 +94,8 @@ def assert_same_end(undisturbed: Path, folder: Path) -> None:
 
 def kill_and_resume(undisturbed, catalog, folder, train_here, draw: random.Random) -> None:
     whole, step_s = undisturbed
-    step = draw.randrange(2 * SAVE_EVERY, STEPS - 8)  # after some checkpoints, and well before the end
-    kill_at(catalog, folder, step, draw.random() * 2 * step_s)
+    step = draw.randrange(2 * SAVE_EVERY, STEPS // 2)  # after some checkpoints, and well before the end
+    kill_at(catalog, folder, step, draw.random() * step_s)
     assert checkpoints(folder)
     done = train_here(*arguments(catalog, folder), "--resume")
     assert done.returncode == 0, done.stderr
@@ -116,7 +116,7 @@ def test_ten_killed_runs_go_on_to_the_same_bits(undisturbed, toy, tmp_path, trai
 def test_a_run_killed_again_and_again_goes_on_to_the_same_bits(undisturbed, toy, tmp_path, train_here):
     whole, step_s = undisturbed
     draw = random.Random(12)
-    for step in (8, 17, 30):
-        kill_at(toy, tmp_path / "run", step, draw.random() * 2 * step_s)
+    for step in (8, 15, 22):
+        kill_at(toy, tmp_path / "run", step, draw.random() * step_s)
     assert train_here(*arguments(toy, tmp_path / "run"), "--resume").returncode == 0
     assert_same_end(whole, tmp_path / "run")
