@@ -21,6 +21,9 @@ Heads = Annotated[str, typer.Option(help="linear, fpn, upernet; several with com
 Tune = Annotated[bool, typer.Option("--tune", help="Train the encoder with the head, too.")]
 Steps = Annotated[int, typer.Option(min=1, help="Of training the head.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images a step.")]
+Rate = Annotated[
+    float | None, typer.Option(help="Peak learning rate of heads.  [default: 0.03 linear, 0.001 others]")
+]
 Queries = Annotated[str, typer.Option(help="Splits that are judged; train is learned from.")]
 
 
@@ -33,6 +36,7 @@ def segment(
     tune: Tune = False,
     steps: Steps = 200,
     batch_size: BatchSize = 16,
+    lr: Rate = None,
     sensors: SensorNames = None,
     queries: Queries = "val+test",
     seeds: Seeds = 2,
@@ -42,7 +46,7 @@ def segment(
     """Classify every pixel, beside random weights and a linear classifier of each pixel's own bands."""
     from train.evaluate.mapping import segment as run
 
-    asked = _asked(runs, catalog, sensors, queries, tune, steps, batch_size, seeds, out, device)
+    asked = _asked(runs, catalog, sensors, queries, tune, steps, batch_size, lr, seeds, out, device)
     run(asked, labels, listed(heads) or ())
 
 
@@ -55,6 +59,7 @@ def height(
     tune: Tune = False,
     steps: Steps = 200,
     batch_size: BatchSize = 16,
+    lr: Rate = None,
     sensors: SensorNames = None,
     queries: Queries = "val+test",
     seeds: Seeds = 2,
@@ -64,7 +69,7 @@ def height(
     """Estimate a value of every pixel above its chip's mean, such as elevation."""
     from train.evaluate.mapping import height as run
 
-    asked = _asked(runs, catalog, sensors, queries, tune, steps, batch_size, seeds, out, device)
+    asked = _asked(runs, catalog, sensors, queries, tune, steps, batch_size, lr, seeds, out, device)
     run(asked, labels, listed(heads) or ())
 
 
@@ -76,6 +81,7 @@ def change(
     tune: Tune = False,
     steps: Steps = 200,
     batch_size: BatchSize = 16,
+    lr: Rate = None,
     sensors: SensorNames = None,
     queries: Queries = "val+test",
     seeds: Seeds = 2,
@@ -85,7 +91,7 @@ def change(
     """Find change between two dates, planted into the catalog's chips."""
     from train.evaluate.mapping import change as run
 
-    asked = _asked(runs, catalog, sensors, queries, tune, steps, batch_size, seeds, out, device)
+    asked = _asked(runs, catalog, sensors, queries, tune, steps, batch_size, lr, seeds, out, device)
     run(asked, listed(heads) or ())
 
 
@@ -96,6 +102,7 @@ def detect(
     tune: Tune = False,
     steps: Steps = 300,
     batch_size: BatchSize = 16,
+    lr: Rate = None,
     sensors: SensorNames = None,
     queries: Queries = "val+test",
     seeds: Seeds = 2,
@@ -105,7 +112,7 @@ def detect(
     """Find objects planted into the catalog's chips, with boxes: average precision at IoU 0.5 and 0.5 to 0.95."""
     from train.evaluate.finding import detect as run
 
-    run(_asked(runs, catalog, sensors, queries, tune, steps, batch_size, seeds, out, device))
+    run(_asked(runs, catalog, sensors, queries, tune, steps, batch_size, lr, seeds, out, device))
 
 
 @app.command()
@@ -115,6 +122,7 @@ def track(
     tune: Tune = False,
     steps: Steps = 300,
     batch_size: BatchSize = 16,
+    lr: Rate = None,
     sensors: SensorNames = None,
     queries: Queries = "val+test",
     seeds: Seeds = 2,
@@ -124,7 +132,7 @@ def track(
     """Follow objects that move through sequences made of the catalog's chips: MOTA, IDF1 and HOTA."""
     from train.evaluate.finding import track as run
 
-    run(_asked(runs, catalog, sensors, queries, tune, steps, batch_size, seeds, out, device))
+    run(_asked(runs, catalog, sensors, queries, tune, steps, batch_size, lr, seeds, out, device))
 
 
 def _asked(
@@ -135,6 +143,7 @@ def _asked(
     tune: bool,
     steps: int,
     batch_size: int,
+    lr: float | None,
     seeds: int,
     out: Path | None,
     device: str | None,
@@ -142,5 +151,5 @@ def _asked(
     from train.evaluate.finetune import Tuning
     from train.evaluate.task import Asked
 
-    tuning = Tuning(steps, batch_size)
+    tuning = Tuning(steps, batch_size, lr)
     return Asked(runs, catalog, listed(sensors), queries, tune, tuning, seeds, out, device, printer())

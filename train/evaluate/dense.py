@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from curate.catalog import InputError
 from train.evaluate.embed import in_order
 from train.evaluate.evidence import Evidence
-from train.evaluate.finetune import Tuning
+from train.evaluate.finetune import LINEAR_RATE, RATE, Tuning
 from train.evaluate.heads import HEADS, LinearHead, build_head
 from train.evaluate.images import Encoder, Images
 from train.evaluate.targets import IGNORED, Targets
@@ -138,12 +138,14 @@ def train_head(
     """
     with _seeded(tuning.seed):
         head = make().to(maps(bank[:1]).device)
-        groups = [{"params": [*head.parameters()], "lr": tuning.lr}]
+        convex = encoder is None and isinstance(head, LinearHead)
+        lr = tuning.lr or (LINEAR_RATE if convex else RATE)
+        groups = [{"params": [*head.parameters()], "lr": lr}]
         if encoder is not None:
             groups.append({"params": [*encoder.parameters()], "lr": tuning.encoder_lr})
         optimiser = torch.optim.AdamW(groups, weight_decay=tuning.decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, [tuning.lr, tuning.encoder_lr][: len(groups)], total_steps=tuning.steps, pct_start=0.1
+            optimiser, [lr, tuning.encoder_lr][: len(groups)], total_steps=tuning.steps, pct_start=0.1
         )
         rng = np.random.default_rng(tuning.seed)
         head.train()

@@ -18,6 +18,7 @@ from train.evaluate.embed import in_order
 from train.evaluate.images import Encoder, Images
 from train.loader import turned
 
+RATE, LINEAR_RATE = 1e-3, 0.03
 Loss = Callable[[npt.NDArray[np.int64], dict[str, Tensor], int], Tensor]
 
 
@@ -27,7 +28,7 @@ class Tuning:
 
     steps: int = 200
     batch_size: int = 32
-    lr: float = 1e-3  # of the head
+    lr: float | None = None  # of the head; None is 0.03 for a linear map of frozen features, else 0.001
     encoder_lr: float = 1e-4  # 0 keeps the encoder frozen
     decay: float = 0.05
     seed: int = 0
@@ -89,7 +90,7 @@ def fit_steps(net: nn.Module, encoder: nn.Module, images: Images, tuning: Tuning
     for p in encoder.parameters():
         p.requires_grad_(tuning.encoder_lr > 0)
     heads = [p for p in net.parameters() if id(p) not in inside]
-    groups = [{"params": heads, "lr": tuning.lr}]
+    groups = [{"params": heads, "lr": tuning.lr or RATE}]
     if tuning.encoder_lr > 0:
         groups.append({"params": [*encoder.parameters()], "lr": tuning.encoder_lr})
     optimiser = torch.optim.AdamW(groups, weight_decay=tuning.decay)
