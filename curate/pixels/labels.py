@@ -46,6 +46,7 @@ ARCHIVE = {
     "landcover": ("esa-worldcover", "map", "classes"),
     "elevation": ("cop-dem-glo-30", "elevation", "values"),
 }
+NEEDS = {"landcover": "", "elevation": "Search for it (--set 'descriptors.further=[terrain]'), or: "}
 RASTERS = (".tif", ".tiff", ".vrt")
 
 
@@ -179,7 +180,7 @@ def _files(catalog: Catalog, source: str) -> tuple[list[str], Kind | None]:
         raise InputError(
             f"The archive of catalog {catalog.path} has no map of {source}",
             f"there is no item of {collection} among its scenes",
-            "Name a file or a folder with --map",
+            f"{NEEDS[source]}Name a file or a folder with --map",
         )
     return files, "classes" if kind == "classes" else "values"
 
