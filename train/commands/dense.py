@@ -19,6 +19,9 @@ Chips = Annotated[Path, catalog_option()]
 Labels = Annotated[Path, typer.Option(help="Arrow file that `curate labels` wrote.", dir_okay=False)]
 Heads = Annotated[str, typer.Option(help="linear, fpn, upernet; several with commas.")]
 Tune = Annotated[bool, typer.Option("--tune", help="Train the encoder with the head, too.")]
+Blocks = Annotated[
+    int | None, typer.Option(help="Read tokens after so many blocks of the encoder; by default after all.")
+]
 Steps = Annotated[int, typer.Option(min=1, help="Of training the head.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images a step.")]
 Rate = Annotated[
@@ -34,6 +37,7 @@ def segment(
     labels: Labels,
     heads: Heads = "linear,fpn",
     tune: Tune = False,
+    blocks: Blocks = None,
     steps: Steps = 200,
     batch_size: BatchSize = 16,
     lr: Rate = None,
@@ -46,7 +50,7 @@ def segment(
     """Classify every pixel, beside random weights and a linear classifier of each pixel's own bands."""
     from train.evaluate.mapping import segment as run
 
-    asked = _asked(runs, catalog, sensors, queries, tune, steps, batch_size, lr, seeds, out, device)
+    asked = _asked(runs, catalog, sensors, queries, tune, blocks, steps, batch_size, lr, seeds, out, device)
     run(asked, labels, listed(heads) or ())
 
 
@@ -57,6 +61,7 @@ def height(
     labels: Labels,
     heads: Heads = "linear,fpn",
     tune: Tune = False,
+    blocks: Blocks = None,
     steps: Steps = 200,
     batch_size: BatchSize = 16,
     lr: Rate = None,
@@ -69,7 +74,7 @@ def height(
     """Estimate a value of every pixel above its chip's mean, such as elevation."""
     from train.evaluate.mapping import height as run
 
-    asked = _asked(runs, catalog, sensors, queries, tune, steps, batch_size, lr, seeds, out, device)
+    asked = _asked(runs, catalog, sensors, queries, tune, blocks, steps, batch_size, lr, seeds, out, device)
     run(asked, labels, listed(heads) or ())
 
 
@@ -79,6 +84,7 @@ def change(
     catalog: Chips,
     heads: Heads = "linear,fpn",
     tune: Tune = False,
+    blocks: Blocks = None,
     steps: Steps = 200,
     batch_size: BatchSize = 16,
     lr: Rate = None,
@@ -91,7 +97,7 @@ def change(
     """Find change between two dates, planted into the catalog's chips."""
     from train.evaluate.mapping import change as run
 
-    asked = _asked(runs, catalog, sensors, queries, tune, steps, batch_size, lr, seeds, out, device)
+    asked = _asked(runs, catalog, sensors, queries, tune, blocks, steps, batch_size, lr, seeds, out, device)
     run(asked, listed(heads) or ())
 
 
@@ -100,6 +106,7 @@ def detect(
     runs: Runs,
     catalog: Chips,
     tune: Tune = False,
+    blocks: Blocks = None,
     steps: Steps = 300,
     batch_size: BatchSize = 16,
     lr: Rate = None,
@@ -112,7 +119,7 @@ def detect(
     """Find objects planted into the catalog's chips, with boxes: average precision at IoU 0.5 and 0.5 to 0.95."""
     from train.evaluate.finding import detect as run
 
-    run(_asked(runs, catalog, sensors, queries, tune, steps, batch_size, lr, seeds, out, device))
+    run(_asked(runs, catalog, sensors, queries, tune, blocks, steps, batch_size, lr, seeds, out, device))
 
 
 @app.command()
@@ -120,6 +127,7 @@ def track(
     runs: Runs,
     catalog: Chips,
     tune: Tune = False,
+    blocks: Blocks = None,
     steps: Steps = 300,
     batch_size: BatchSize = 16,
     lr: Rate = None,
@@ -132,7 +140,7 @@ def track(
     """Follow objects that move through sequences made of the catalog's chips: MOTA, IDF1 and HOTA."""
     from train.evaluate.finding import track as run
 
-    run(_asked(runs, catalog, sensors, queries, tune, steps, batch_size, lr, seeds, out, device))
+    run(_asked(runs, catalog, sensors, queries, tune, blocks, steps, batch_size, lr, seeds, out, device))
 
 
 def _asked(
@@ -141,6 +149,7 @@ def _asked(
     sensors: str | None,
     queries: str,
     tune: bool,
+    blocks: int | None,
     steps: int,
     batch_size: int,
     lr: float | None,
@@ -152,4 +161,4 @@ def _asked(
     from train.evaluate.task import Asked
 
     tuning = Tuning(steps, batch_size, lr)
-    return Asked(runs, catalog, listed(sensors), queries, tune, tuning, seeds, out, device, printer())
+    return Asked(runs, catalog, listed(sensors), queries, tune, tuning, seeds, blocks, out, device, printer())

@@ -22,7 +22,7 @@ from train.evaluate.embed import in_order
 from train.evaluate.evidence import Evidence
 from train.evaluate.finetune import LINEAR_RATE, RATE, Tuning
 from train.evaluate.heads import HEADS, LinearHead, build_head
-from train.evaluate.images import Encoder, Images
+from train.evaluate.images import Images
 from train.evaluate.targets import IGNORED, Targets
 
 Rows = npt.NDArray[np.int64]
@@ -31,10 +31,17 @@ HELD_MB = 2048  # of tokens in memory, above which frozen maps are computed anew
 
 
 class EncodedMaps:
-    """Maps of patch tokens of *images*, all sensors side by side: [B, sensors × D, g, g]."""
+    """Maps of patch tokens of *images*, all sensors side by side: [B, sensors × D, g, g].
 
-    def __init__(self, model: nn.Module, images: Images, tuned: bool = False) -> None:
+    Args:
+        blocks: of the encoder, after which tokens are read; by default all.
+    """
+
+    def __init__(
+        self, model: nn.Module, images: Images, tuned: bool = False, blocks: int | None = None
+    ) -> None:
         self.model, self.images, self.tuned = model, images, tuned
+        self.depth = {} if blocks is None else {"blocks": blocks}
         self.held: Tensor | None = None
         one = self._encoded(np.arange(1))
         if not tuned and one.numel() * 4e-6 * len(images) <= HELD_MB:
@@ -49,7 +56,7 @@ class EncodedMaps:
         device = next(self.model.parameters()).device
         stored = {s: torch.from_numpy(v).to(device) for s, v in self.images.gather(rows).items()}
         with torch.set_grad_enabled(self.tuned and torch.is_grad_enabled()):
-            tokens = cast(Encoder, self.model).encode_tokens(self.images.config.images(stored))
+            tokens = cast(Any, self.model).encode_tokens(self.images.config.images(stored), **self.depth)
         joined = torch.cat([*tokens.values()], 2)  # [B, N, C]
         side = math.isqrt(joined.shape[1])
         return joined.transpose(1, 2).reshape(len(rows), -1, side, side)

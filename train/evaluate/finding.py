@@ -122,7 +122,7 @@ def _study(task: Task, planted: PlantedObjects, judge: Callable[[Detector], Meas
         return judge(detector)
 
     def maps_of(model: nn.Module, tuned: bool) -> Any:
-        return partial(dense.EncodedMaps, model, tuned=tuned)
+        return partial(dense.EncodedMaps, model, tuned=tuned, blocks=task.asked.blocks)
 
     task.study(PLANTED, ["centres"], maps_of, measured)
     means = partial(dense.PatchMeans, device=task.device, patch=size // grid)

@@ -102,7 +102,7 @@ def _study(task: Task, after: Any, before: Any, targets: Targets, judge: Judge, 
         return maps_of(after) if before is None else dense.ChangeMaps(maps_of(before), maps_of(after))
 
     def maps_of(model: nn.Module, tuned: bool) -> Any:
-        return joined(lambda images: dense.EncodedMaps(model, images, tuned))
+        return joined(lambda images: dense.EncodedMaps(model, images, tuned, task.asked.blocks))
 
     task.study(targets.name, heads, maps_of, measured)
     pixels = joined(lambda images: dense.PixelMaps(images, task.device))

@@ -36,6 +36,7 @@ class Asked:
     tune: bool = False  # the encoder with the head, too
     tuning: Tuning = field(default_factory=Tuning)
     seeds: int = 2
+    blocks: int | None = None  # of the encoder, after which tokens are read; by default all
     out: Path | None = None
     device: str | None = None
     say: Say = print
@@ -55,12 +56,26 @@ class Asked:
                 f"Catalog {self.catalog} lacks chips to train on or to judge",
                 f"splits train and {self.queries}",
             )
+        self._check_depth(found.models[0])
         found.results.about |= {
+            "blocks": self.blocks,
             "sizes": {"train": len(found.bank), "queries": len(found.judged)},
             "cost": cost_of(opened[0][0], images),
             "simulated": data.simulated,
         }
         return found
+
+    def _check_depth(self, model: Any) -> None:
+        if self.blocks is None:
+            return
+        config = model.config
+        if not hasattr(config, "specific_depth"):
+            raise InputError(
+                f"--blocks {self.blocks}: its tokens are read after the last block", do="Leave it out"
+            )
+        most = config.specific_depth + config.shared_depth
+        if not 1 <= self.blocks <= most:
+            raise InputError(f"--blocks is {self.blocks}", f"the encoder has {most} blocks")
 
 
 @dataclass

@@ -159,9 +159,15 @@ class CSMoE(Model):
         """
         return {s: self._pool(z) for s, z in self._encode(images, stretch=stretch).items()}
 
-    def encode_tokens(self, images: Images, stretch: bool = False) -> dict[str, Tensor]:
-        """Patch tokens [B, N, D] of whole images in raster order, by sensor, for dense tasks."""
-        return {s: z[:, 1:] for s, z in self._encode(images, stretch=stretch).items()}
+    def encode_tokens(
+        self, images: Images, stretch: bool = False, blocks: int | None = None
+    ) -> dict[str, Tensor]:
+        """Patch tokens [B, N, D] of whole images in raster order, by sensor, for dense tasks.
+
+        Args:
+            blocks: tokens as so many blocks leave them, the sensor-specific ones first; by default all, and normalised.
+        """
+        return {s: z[:, 1:] for s, z in self._encode(images, stretch=stretch, blocks=blocks).items()}
 
     def reconstruct(self, images: Images, masks: Mapping[str, Mask]) -> dict[str, Tensor]:
         """Predictions of all patches, "s1->s2": [B, N, p·p·c] in raster order, pixel order (py, px, c)."""
@@ -172,9 +178,16 @@ class CSMoE(Model):
         return {f"{s}->{t}": prediction for (s, t), prediction in predictions.items()}
 
     def _encode(
-        self, images: Images, masks: Mapping[str, Mask] | None = None, stretch: bool = False
+        self,
+        images: Images,
+        masks: Mapping[str, Mask] | None = None,
+        stretch: bool = False,
+        blocks: int | None = None,
     ) -> dict[str, Tensor]:
         """Encoded [cls ; visible patches] by sensor, [B, 1+K, D]; without masks all N in raster order."""
+        later = (
+            None if blocks is None else blocks - self.config.specific_depth
+        )  # blocks of the common encoder
         tokens: dict[str, Tensor] = {}
         for sensor in [s for s in self.sensors if s in images]:
             grid = patch_grid(images[sensor], self.config.patch_size)  # [B, gy, gx, c, p, p]
@@ -185,10 +198,15 @@ class CSMoE(Model):
                 visible = masks[sensor].visible  # [B, K]
                 x = self.embed[sensor](take_patches(grid, visible)) + positions[1:][visible]
             cls = (self.cls_token[sensor] + positions[0]).expand(len(x), -1, -1)  # [B, 1, D]
+            if later is not None and later <= 0:
+                tokens[sensor] = self.specific[sensor][:blocks](torch.cat([cls, x], 1))
+                continue
             x = self.specific[sensor](torch.cat([cls, x], 1))
             tokens[sensor] = self.specific_norm[sensor](x)
-        encoded = together(self.shared, {s: (x, None) for s, x in tokens.items()})
-        return {s: self.norm(z) for s, z in encoded.items()}
+        if later is not None and later <= 0:
+            return tokens
+        encoded = together(self.shared[:later], {s: (x, None) for s, x in tokens.items()})
+        return encoded if later is not None else {s: self.norm(z) for s, z in encoded.items()}
 
     def _pool(self, z: Tensor) -> Tensor:
         pooled = z[:, 1:].mean(1) if self.config.pool == "avg" else z[:, 0]  # [B, D]

@@ -165,6 +165,18 @@ def test_kept_maps_are_those_computed_anew(weights, chips, monkeypatch):
     assert (kept(rows) - anew(rows)).abs().max() < 1e-5
 
 
+def test_tokens_are_read_after_any_block(weights, toy, chips, labels):
+    model, _ = load_model(weights)
+    images = chips.config.images({s: torch.from_numpy(v) for s, v in chips.gather(np.arange(3)).items()})
+    with torch.inference_mode():
+        last, first = model.encode_tokens(images, blocks=2)["s2"], model.encode_tokens(images, blocks=1)["s2"]
+        assert torch.equal(model.norm(last), model.encode_tokens(images)["s2"])
+    assert first.shape == last.shape and not torch.allclose(first, last)
+    asked = Asked([weights], toy, blocks=3, say=quiet)
+    with pytest.raises(InputError, match="has 2 blocks"):
+        segment(asked, labels["classes"])
+
+
 def test_segmenting_shows_everything_beside(weights, toy, labels, tmp_path):
     asked = Asked([weights], toy, tune=True, tuning=Tuning(4, 8, 5e-3), out=tmp_path / "s.json", say=quiet)
     results = segment(asked, labels["classes"], ("upernet",))
