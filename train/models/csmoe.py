@@ -199,7 +199,7 @@ class CSMoE(Model):
                 x = self.embed[sensor](take_patches(grid, visible)) + positions[1:][visible]
             cls = (self.cls_token[sensor] + positions[0]).expand(len(x), -1, -1)  # [B, 1, D]
             if later is not None and later <= 0:
-                tokens[sensor] = self.specific[sensor][:blocks](torch.cat([cls, x], 1))
+                tokens[sensor] = cast(Blocks, self.specific[sensor])[:blocks](torch.cat([cls, x], 1))
                 continue
             x = self.specific[sensor](torch.cat([cls, x], 1))
             tokens[sensor] = self.specific_norm[sensor](x)
