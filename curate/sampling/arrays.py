@@ -14,6 +14,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.uint64]
 Small = npt.NDArray[np.int32]
+Tiny = npt.NDArray[np.int8]
 Mask = npt.NDArray[np.bool_]
 _DENSE = 1 << 22  # values within so wide a range are counted in a table rather than sorted
 

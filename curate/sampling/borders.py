@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curate.sampling import kernels
-from curate.sampling.arrays import Ints, Small, Words
-from curate.sampling.hashing import hash_words
+from curate.sampling.arrays import Mask, Small, Tiny, Words
 from curate.sampling.sphere import TURN, EqualAreaTable
 from curate.sphere import EARTH_RADIUS_KM
 
@@ -26,35 +25,54 @@ ANY = -2  # in place of a block: there may be others than the eight
 class Around:
     """Which blocks lie around rows near an edge: few combinations, many rows."""
 
-    blocks: Ints  # (c, 9) the rows' own block, and the blocks a buffer away in eight directions
-    rows: Ints  # (c,) how many rows
+    blocks: Small  # (c, 9) the rows' own block, and the blocks a buffer away in eight directions
+    rows: Small  # (c,) how many rows
+
+    @classmethod
+    def of(cls, table: EqualAreaTable, spot: Words, buffer_km: float) -> Around:
+        """Around the rows at *spot* that lie within the buffer of another block of *table*, and a few that do not.
+
+        Looking in eight directions finds all blocks around a row where blocks are wider than the buffer.
+        """
+        if buffer_km == 0:
+            return cls(np.empty((0, 9), np.int32), np.empty(0, np.int32))
+        high, wide = _steps(table, buffer_km)
+        near, word = kernels.near_edge(spot, table.columns, table.first, high, wide, buffer_km > WIDEST_KM)
+        one, number, _ = kernels.tally(word)
+        order = np.argsort(word[one])
+        blocks = kernels.cells_around(spot[near[one[order]]], table.columns, table.first, high, wide)
+        row = np.searchsorted(table.first, blocks[:, 0], side="right") - 1
+        blocks[wide[row] == _ALL_AROUND, 1] = ANY
+        return cls(blocks, number[order])
 
 
-def edges(table: EqualAreaTable, spot: Words, buffer_km: float) -> tuple[Small, Small, Around]:
-    """The rows at *spot* that lie within the buffer of another block of *table*, and a few that do not.
+def split_up(
+    table: EqualAreaTable,
+    spot: Words,
+    sort: Small,
+    split: Tiny,
+    beside: Mask,
+    buffer_km: float,
+    number: Small,
+) -> Small:
+    """Rows at *spot* with another split within the buffer, and a few that have none; counts rows meanwhile.
 
-    Looking in eight directions finds all blocks around a row where blocks are wider than the buffer.
-
-    Returns:
-        Positions of the rows, for each the combination of blocks around it, and the combinations.
+    Args:
+        sort: of each row, −1 where it does not count.
+        split, beside: of each block of *table*, −1 where it has no row; whether one around it is of another split.
+        number: (splits, sorts) to which the rows of each sort in each split are added.
     """
-    if buffer_km == 0:
-        nothing = np.empty(0, np.int32)
-        return nothing, nothing, Around(np.empty((0, 9), np.int64), np.empty(0, np.int64))
-    high, wide = _steps(table, buffer_km)
-    if buffer_km > WIDEST_KM:
-        near = np.arange(len(spot), dtype=np.int32)
-    else:
-        near = kernels.near_edge(spot, table.columns, high, wide)
-    around = kernels.blocks_around(spot[near], table.columns, table.first, high, wide)
-    word = hash_words(*around.T, seed=0)
-    first, number, kind = kernels.tally(np.zeros(len(word), np.int32), word)
-    order = np.argsort(word[first])
-    kinds = around[first[order]]
-    row = np.searchsorted(table.first, kinds[:, 0], side="right") - 1
-    kinds[wide[row] == _ALL_AROUND, 1] = ANY
-    which = np.argsort(order).astype(np.int32)[kind]
-    return near, which, Around(kinds, number[order].astype(np.int64))
+    high, wide = _steps(table, max(buffer_km, 1e-3))
+    everywhere = buffer_km > 0 and not is_within_blocks(table, buffer_km)
+    return kernels.split_up(
+        spot, sort, split, beside, table.columns, table.first, high, wide, everywhere, number
+    )
+
+
+def is_within_blocks(table: EqualAreaTable, buffer_km: float) -> bool:
+    """Whether no block of *table* but the eight around one can lie within its buffer."""
+    side_km = math.pi / len(table.columns) * EARTH_RADIUS_KM
+    return buffer_km < min(0.9 * side_km, WIDEST_KM)
 
 
 def _steps(table: EqualAreaTable, buffer_km: float) -> tuple[np.uint64, Words]:

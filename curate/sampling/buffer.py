@@ -1,4 +1,7 @@
-"""The buffer between splits: which rows of a pool lie too near to another split, found once and kept."""
+"""Rows of a pool in their splits: how many of each sort each has, and which lie in the buffer between two.
+
+Both are found once and kept.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.catalog.files import atomic
+from curate.catalog.schema import SPLITS
 from curate.recipe import stable_hash
-from curate.sampling.arrays import Ints, Small, Words, numbers
-from curate.sampling.borders import edges
-from curate.sampling.counting import Counted, Task, kinds
+from curate.sampling.arrays import Ints, Mask, Small, Tiny, Words, numbers
+from curate.sampling.borders import split_up
+from curate.sampling.counting import Counted, Task, sorts
+from curate.sampling.sorts import Sorts
 from curate.sampling.source import Run
 from curate.sampling.sphere import EqualAreaTable
-from curate.sampling.splits import Blocks, blocks_are_wide, too_near
+from curate.sampling.splits import Blocks, too_near
 
 if TYPE_CHECKING:
-    from curate.recipe import Splits
+    from curate.recipe import Sampling
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,14 +35,9 @@ class Rows:
     group: Small  # index of the group
     row: Small  # its position in the group
     spot: Words
-    kind: Small  # of its group
-    split: npt.NDArray[np.int8]
+    sort: Small  # of its group
+    split: Tiny
     season: npt.NDArray[np.uint8]  # index into the labels of its group
-
-    @classmethod
-    def none(cls) -> Rows:
-        words, small, tiny = np.empty(0, np.uint64), np.empty(0, np.int32), np.empty(0, np.int8)
-        return cls(small, small, words, small, tiny, tiny.astype(np.uint8))
 
     @classmethod
     def stack(cls, parts: Sequence[Rows]) -> Rows:
@@ -50,51 +50,68 @@ class Rows:
         return Rows(**{name: getattr(self, name)[at] for name in self.__dataclass_fields__})
 
 
-def buffer(
+@dataclass(frozen=True, eq=False)
+class Parted:
+    """A pool in its splits."""
+
+    number: Ints  # (splits, sorts) rows that can be drawn
+    buffer: Rows  # those that lie too near to another split
+
+
+def part(
     tasks: Sequence[Task],
     counted: Sequence[Counted],
-    splits: Splits,
+    every: Sorts,
     blocks: Blocks,
+    sampling: Sampling,
     run: Run,
     folder: Path | None,
-) -> Rows:
-    """The rows that lie in the buffer between splits; those found by an earlier run are in *folder*."""
-    if splits.buffer_km == 0 or len(np.unique(blocks.split)) < 2:
-        return Rows.none()
+) -> Parted:
+    """The pool in its splits; what an earlier run found is in *folder*."""
     path = None
     if folder is not None:
-        settings = [[part.path.name for part in counted if part.path], splits.model_dump(mode="json")]
-        path = folder / f"{stable_hash(settings)}.buffer"
+        names = [one.path.name for one in counted if one.path]
+        settings = [names, sampling.splits.model_dump(mode="json"), sampling.seed]
+        path = folder / f"{stable_hash(settings)}.splits"
         if path.exists():
             with path.open("rb") as file:
-                return Rows(*(np.load(file) for _ in Rows.__dataclass_fields__))
-    everywhere = not blocks_are_wide(splits)
+                number = np.load(file)
+                return Parted(number, Rows(*(np.load(file) for _ in Rows.__dataclass_fields__)))
+    table = EqualAreaTable.of_side(sampling.splits.block_deg)
+    beside = blocks.beside(table, [one.around for one in counted])
     looked_at = [
-        (i, task, blocks, everywhere)
-        for i, (task, part) in enumerate(zip(tasks, counted, strict=True))
-        if everywhere or blocks.borders(part.around).any()
+        (i, task, len(one.word), blocks, beside)
+        for i, (task, one) in enumerate(zip(tasks, counted, strict=True))
     ]
-    near = Rows.stack([Rows.none(), *run(_near_border, looked_at)])
-    spot, one, index = np.unique(near.spot, return_index=True, return_inverse=True)
-    found = near.take(np.flatnonzero(too_near(spot, near.split[one], splits.buffer_km)[index]))
+    number = np.zeros((len(SPLITS), len(every)), np.int64)
+    parts = []
+    for i, (rows, near) in enumerate(run(_part, looked_at)):
+        number[:, every.index[i]] += rows
+        parts.append(near)
+    near = Rows.stack(parts)
+    spot, one, which = np.unique(near.spot, return_index=True, return_inverse=True)
+    found = near.take(np.flatnonzero(too_near(spot, near.split[one], sampling.splits.buffer_km)[which]))
+    ends = np.searchsorted(found.group, np.arange(len(counted) + 1))
+    for index, begin, end in zip(every.index, ends[:-1], ends[1:], strict=True):
+        np.subtract.at(number, (found.split[begin:end], index[found.sort[begin:end]]), 1)
     if path is not None and folder is not None:
-        for old in folder.glob("*.buffer"):
+        for old in folder.glob("*.splits"):
             old.unlink(missing_ok=True)
-        with atomic(path) as part, part.open("wb") as file:
-            for array in vars(found).values():
+        with atomic(path) as temporary, temporary.open("wb") as file:
+            for array in (number, *vars(found).values()):
                 np.save(file, array)
-    return found
+    return Parted(number, found)
 
 
-def _near_border(near: tuple[int, Task, Blocks, bool]) -> Rows:
-    """Rows of one group that may lie within the buffer of another split."""
-    i, task, blocks, everywhere = near
-    seen = kinds(task)
-    every = numbers(task.group.read_keyed(["spot"])["spot"], np.uint64)
+def _part(of: tuple[int, Task, int, Blocks, Mask]) -> tuple[Small, Rows]:
+    """Rows of each sort of one group in each split, and those that may lie within the buffer of another."""
+    i, task, number, blocks, beside = of
+    rows, buffer_km = sorts(task), task.scheme.buffer_km
+    spot = numbers(task.group.read_keyed(["spot"])["spot"], np.uint64)
     table = EqualAreaTable.of_side(task.scheme.block_deg)
-    row, which, around = edges(table, every, task.scheme.buffer_km)
-    row = np.arange(len(every), dtype=np.int32) if everywhere else row[blocks.borders(around)[which]]
-    row = row[seen.kind[row] >= 0]
-    spot = every[row]
-    split = blocks.everywhere(table)[table.at(spot)]
-    return Rows(np.full(len(row), i, np.int32), row, spot, seen.kind[row], split, seen.season[row])
+    split = blocks.everywhere(table)
+    counts = np.zeros((len(SPLITS), number), np.int32)
+    near = split_up(table, spot, rows.sort, split, beside, buffer_km, counts)
+    found = split[table.at(spot[near])]
+    group = np.full(len(near), i, np.int32)
+    return counts, Rows(group, near, spot[near], rows.sort[near], found, rows.season[near])

@@ -11,10 +11,12 @@ import pyarrow as pa
 
 from curate.sampling import kernels
 from curate.sampling.arrays import Ints, Small, Words, numbers
-from curate.sampling.counting import Kinds, Task, kinds
+from curate.sampling.counting import Sorted, Task, sorts
 from curate.sampling.hashing import hash_strings, start, stream
 from curate.sampling.priority import CELLS, MINUS_LOG, MORTON, shifts
 from curate.sampling.source import Group
+from curate.sampling.sphere import EqualAreaTable
+from curate.sampling.splits import Blocks
 
 ALL = 1 << 32  # one past the highest bound: bounds are compared with the upper 32 bits of priorities
 _MOST_BITS = 24  # of a filter
@@ -54,14 +56,14 @@ class Candidates:
 class Leaves:
     """To which leaf each row of one group belongs."""
 
-    leaf: Small  # (kinds + 1,) of the group's kinds, −1 where none can be drawn; the last for rows not described
+    leaf: Small  # (splits, sorts of the group), −1 where none can be drawn
+    blocks: Blocks
     out: Small  # rows in the buffer between splits
 
-    def of(self, rows: Kinds) -> Small:
-        """(rows,) Leaf of each row, −1 for those that cannot be drawn."""
-        leaf = self.leaf[rows.kind]
-        leaf[self.out] = -1
-        return leaf
+    def sort(self, rows: Sorted) -> Small:
+        """The sort of each row, −1 for those in the buffer too."""
+        rows.sort[self.out] = -1
+        return rows.sort
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,39 +80,49 @@ class Wanted:
 
 def candidates(wanted: Wanted) -> Candidates:
     """The candidates of one group of rows."""
-    group, seed = wanted.task.group, wanted.task.scheme.seed
-    rows = kinds(wanted.task)
-    leaf = wanted.leaves.of(rows)
-    also = np.zeros(len(leaf), np.bool_)
+    group, scheme = wanted.task.group, wanted.task.scheme
+    rows = sorts(wanted.task)
+    blocks = EqualAreaTable.of_side(scheme.block_deg)
+    also = np.zeros(group.rows if len(wanted.also) else 0, np.bool_)
     also[wanted.also] = True
     table = group.read_keyed(["spot", "place_key", "chip_key"])
     place = numbers(table["place_key"], np.uint32)
-    at, cell, first, chip = kernels.pick(
+    at, leaf, cell, first, chip = kernels.pick(
         numbers(table["spot"], np.uint64),
-        leaf,
+        wanted.leaves.sort(rows),
+        wanted.leaves.leaf,
+        wanted.leaves.blocks.everywhere(blocks),
+        blocks.columns,
+        blocks.first,
         wanted.low,
         wanted.high,
         also,
         CELLS.columns,
         CELLS.first,
         MORTON,
-        shifts(seed),
+        shifts(scheme.seed),
         numbers(table["chip_key"], np.uint64),
-        start(stream(seed, "chip")),
+        start(stream(scheme.seed, "chip")),
         place,
         rows.season,
-        hash_strings(pa.array(list(wanted.seasons), pa.string()), seed),
+        hash_strings(pa.array(list(wanted.seasons), pa.string()), scheme.seed),
         np.array(list(wanted.seasons.values()), np.uint64),
-        start(stream(seed, "season")),
+        start(stream(scheme.seed, "season")),
         MINUS_LOG,
     )
-    return Candidates(at.astype(np.int64) + group.first, leaf[at], cell, first, chip, place[at])
+    return Candidates(at.astype(np.int64) + group.first, leaf, cell, first, chip, place[at])
 
 
 def drawable(task: tuple[Task, Leaves]) -> Ints:
     """Rows of one group, by their index in the pool, that can be drawn."""
     counted, leaves = task
-    return np.flatnonzero(leaves.of(kinds(counted)) >= 0) + counted.group.first
+    table = EqualAreaTable.of_side(counted.scheme.block_deg)
+    spot = numbers(counted.group.read_keyed(["spot"])["spot"], np.uint64)
+    split = leaves.blocks.everywhere(table)
+    leaf = kernels.leaves_of(
+        spot, leaves.sort(sorts(counted)), leaves.leaf, split, table.columns, table.first
+    )
+    return np.flatnonzero(leaf >= 0) + counted.group.first
 
 
 def find(task: tuple[Group, Words, int]) -> tuple[Ints, Words]:
@@ -121,8 +133,7 @@ def find(task: tuple[Group, Words, int]) -> tuple[Ints, Words]:
     group, words, bits = task
     key = numbers(group.read_keyed(["chip_key"])["chip_key"], np.uint64)
     first = min(_MOST_BITS, len(words).bit_length() + 7)
-    seen = np.zeros(1 << first, np.bool_)  # most rows are ruled out without a search
+    seen = np.zeros(1 << first, np.bool_)
     seen[words >> np.uint64(bits - first)] = True
-    maybe = np.flatnonzero(seen[key >> np.uint64(64 - first)])
-    at = maybe[np.isin(key[maybe] >> np.uint64(64 - bits), words)]
+    at = kernels.holding(key, words, bits, seen, first)
     return at + group.first, key[at]

@@ -1,9 +1,10 @@
-"""Counting a pool: which kinds of candidates there are, and how many of each.
+"""Counting a pool: what its candidates show, and how many show it.
 
-The first of two passes. Of each group of rows it keeps counts: of each kind – a block with what its rows show –,
-of each season, and of rows near the edges of blocks; and of each row its kind, so that the second pass need not look
-at what rows show. All depends on nothing but the rows and the `Scheme`. It lies in two files a group where the pool is
-large, and a pool that grows is counted where it is new.
+The first pass over a pool. What a row shows – its climate, dominant class and codes on further levels – is its *sort*.
+Of each group of rows this pass keeps the sorts, counts by block and climate and by season, and which blocks lie around
+rows near an edge; and of each row its sort and season, so that no later pass need look at what rows show. All depends
+on nothing but the rows and the `Scheme`. It lies in two files a group where the pool is large, and a pool that grows
+is counted where it is new.
 """
 
 from __future__ import annotations
@@ -22,42 +23,45 @@ from curate.catalog.files import atomic
 from curate.recipe import stable_hash
 from curate.sampling import kernels
 from curate.sampling.arrays import Ints, Small, Words
-from curate.sampling.borders import Around, edges
-from curate.sampling.hashing import mix
+from curate.sampling.borders import Around
+from curate.sampling.hashing import hash_words
 from curate.sampling.levels import Scheme
 from curate.sampling.look import Look, look
 from curate.sampling.source import Group
 from curate.sampling.sphere import EqualAreaTable
 
-BLOCK, CLIMATE, DOMINANT = range(3)  # what makes a kind; further levels follow in their order
-_VERSION = 4
-_SOME = np.uint64(15)  # one in so many places is looked at for its dates
+_VERSION = 5
+Codes = npt.NDArray[np.signedinteger]
 
 
 @dataclass(frozen=True, eq=False)
 class Counted:
-    """The counts of one group of rows. A *sort* is what rows of a kind show: a kind without its block."""
+    """The counts of one group of rows."""
 
     rows: int  # of the group, described or not
-    word: Words  # (sorts,) its hash, ascending
-    codes: Ints  # (sorts, 2 + further levels) climate (index into `climates`), dominant class, ...
-    some: Small  # (sorts,) rows of it at some places, chosen by hash
-    places: Small  # (sorts,) how many places those are
-    block: Small  # (kinds,)
-    sort: Small  # (kinds,) index into the sorts
-    count: Small  # (kinds,) rows
+    word: Words  # (sorts,) hash of each sort
+    codes: tuple[Codes, ...]  # (sorts,) each: climate (index into `climates`), dominant class, further levels
+    some: npt.NDArray[np.uint16]  # (sorts,) rows of it at some places, chosen by hash; 65,535: or more
+    places: npt.NDArray[np.uint16]  # (sorts,) how many places those are
+    block: Small  # (p,) blocks and climates that occur together
+    climate: Small  # (p,)
+    count: Small  # (p,) and the rows of each
     by_season: Ints  # (seasons,) described rows
     around: Around  # of the rows near an edge of their block
     climates: tuple[str, ...]
     seasons: tuple[str, ...]
     path: Path | None = None  # where they lie, where they are kept
 
+    @property
+    def described(self) -> int:
+        return int(self.by_season.sum())
+
 
 @dataclass(frozen=True, eq=False)
-class Kinds:
+class Sorted:
     """What is kept of each row of one group."""
 
-    kind: Small  # (rows,) index into the group's kinds; −1 for rows that are not described
+    sort: Small  # (rows,) index into the group's sorts; −1 for rows that are not described
     season: npt.NDArray[np.uint8]  # (rows,) index into the group's seasons
 
 
@@ -71,11 +75,11 @@ class Task:
 
     @property
     def path(self) -> Path | None:
-        """The file of the group's counts: another content or scheme, another name."""
+        """The file of the group's counts: another content or scheme, another name. No count depends on the seed."""
         if self.folder is None:
             return None
         pieces = [[piece.identity, piece.row_groups] for piece in self.group.pieces]
-        return self.folder / f"{stable_hash([_VERSION, pieces, asdict(self.scheme)])}.counts"
+        return self.folder / f"{stable_hash([_VERSION, pieces, asdict(replace(self.scheme, seed=0))])}.counts"
 
 
 def count(task: Task) -> Counted:
@@ -92,20 +96,24 @@ def count(task: Task) -> Counted:
     if path is None:
         return counted
     with atomic(_beside(path)) as part, part.open("wb") as file:
-        np.save(file, rows.kind)
-        np.save(file, rows.season)
+        (rows.sort + 1).astype(_narrow(len(counted.word))).tofile(file)
+        rows.season.tofile(file)
     with atomic(path) as part, part.open("wb") as file:
         _save(file, counted)
     return replace(counted, path=path)
 
 
-def kinds(task: Task) -> Kinds:
-    """The kind of each row of one group, as it was kept, or else found again."""
+def sorts(task: Task) -> Sorted:
+    """The sort of each row of one group, as it was kept, or else found again."""
     if task.path is not None:
         with suppress(FileNotFoundError), _beside(task.path).open("rb") as file:
-            return Kinds(np.load(file), np.load(file))
+            rows = task.group.rows
+            width = file.seek(0, 2) // rows - 1  # bytes of a sort; the season has one
+            file.seek(0)
+            kept = np.fromfile(file, np.uint16 if width == 2 else np.int32, rows)
+            return Sorted(kept.astype(np.int32) - np.int32(1), np.fromfile(file, np.uint8, rows))
     seen = look(task.group, task.scheme)
-    return _kinds(seen, kernels.tally(_block(seen, task.scheme), seen.word)[2])
+    return _whole(seen, kernels.tally(seen.word)[2])
 
 
 def forget(folder: Path, counted: Sequence[Counted]) -> None:
@@ -118,64 +126,80 @@ def forget(folder: Path, counted: Sequence[Counted]) -> None:
 
 
 def _beside(path: Path) -> Path:
-    """The file of the kinds of a group's rows, beside that of its counts."""
-    return path.with_suffix(".kinds")
+    """The file of the rows of a group, beside that of its counts."""
+    return path.with_suffix(".rows")
 
 
-def _block(seen: Look, scheme: Scheme) -> Small:
-    return EqualAreaTable.of_side(scheme.block_deg).at(seen.spot)
+def _narrow(sorts: int) -> type[np.uint16] | type[np.int32]:
+    """A type that holds the index of each sort, and one more."""
+    return np.uint16 if sorts < 1 << 16 else np.int32
 
 
-def _kinds(seen: Look, kind: Small) -> Kinds:
+def _whole(seen: Look, sort: Small) -> Sorted:
     if seen.at is None:
-        return Kinds(kind, seen.season)
+        return Sorted(sort, seen.season)
     every, season = np.full(seen.rows, -1, np.int32), np.zeros(seen.rows, np.uint8)
-    every[seen.at], season[seen.at] = kind, seen.season
-    return Kinds(every, season)
+    every[seen.at], season[seen.at] = sort, seen.season
+    return Sorted(every, season)
 
 
-def _count(group: Group, scheme: Scheme) -> tuple[Counted, Kinds]:
+def _count(group: Group, scheme: Scheme) -> tuple[Counted, Sorted]:
     seen = look(group, scheme)
-    block = _block(seen, scheme)
-    first, number, kind = kernels.tally(block, seen.word)
-    word, one, which = np.unique(seen.word[first], return_index=True, return_inverse=True)
-    codes = np.stack([column[first[one]] for column in seen.codes], axis=1)
-    place = mix(seen.spot)
-    at = np.flatnonzero(place & _SOME == 0)
-    sort: Small = which.astype(np.int32)
-    found = sort[kind[at]]
-    different, _, _ = kernels.tally(found, place[at])
-    _, _, around = edges(EqualAreaTable.of_side(scheme.block_deg), seen.spot, scheme.buffer_km)
+    table = EqualAreaTable.of_side(scheme.block_deg)
+    one, _, sort = kernels.tally(seen.word)
+    pair = kernels.pairs(table.at(seen.spot), seen.codes[0])
+    both, count, _ = kernels.tally(pair)
+    at = kernels.some_places(seen.spot)  # whose dates are counted
+    found = sort[at]
+    different, _, _ = kernels.tally(hash_words(seen.spot[at], found, seed=0))
     counted = Counted(
         rows=seen.rows,
-        word=word,
-        codes=codes,
-        some=np.bincount(found, minlength=len(word)).astype(np.int32),
-        places=np.bincount(found[different], minlength=len(word)).astype(np.int32),
-        block=block[first],
-        sort=sort,
-        count=number,
+        word=seen.word[one],
+        codes=tuple(_narrowed(column[one]) for column in seen.codes),
+        some=_few(found, len(one)),
+        places=_few(found[different], len(one)),
+        block=(pair[both] >> np.uint64(32)).astype(np.int32),
+        climate=pair[both].astype(np.uint32).astype(np.int32),
+        count=count,
         by_season=np.bincount(seen.season, minlength=len(seen.seasons)).astype(np.int64),
-        around=around,
+        around=Around.of(table, seen.spot, scheme.buffer_km),
         climates=seen.climates,
         seasons=seen.seasons,
     )
-    return counted, _kinds(seen, kind)
+    return counted, _whole(seen, sort)
 
 
-_ARRAYS = ("word", "codes", "some", "places", "block", "sort", "count", "by_season")
+def _narrowed(codes: Ints) -> Codes:
+    """In as few bytes as hold them all: many groups are held at once."""
+    widest = max(-int(codes.min(initial=0)) - 1, int(codes.max(initial=0)))
+    dtype = next(kind for kind in (np.int16, np.int32, np.int64) if widest <= np.iinfo(kind).max)
+    return codes.astype(dtype)
+
+
+def _few(sort: Small, sorts: int) -> npt.NDArray[np.uint16]:
+    return np.minimum(np.bincount(sort, minlength=sorts), np.iinfo(np.uint16).max).astype(np.uint16)
+
+
+_ARRAYS = ("word", "some", "places", "block", "climate", "count", "by_season")
 
 
 def _save(file: IO[bytes], counted: Counted) -> None:
-    head = {"rows": counted.rows, "climates": counted.climates, "seasons": counted.seasons}
+    head = {
+        "rows": counted.rows,
+        "levels": len(counted.codes),
+        "climates": counted.climates,
+        "seasons": counted.seasons,
+    }
     np.save(file, np.frombuffer(json.dumps(head).encode(), np.uint8))
-    for array in [*(getattr(counted, name) for name in _ARRAYS), *vars(counted.around).values()]:
+    own = [getattr(counted, name) for name in _ARRAYS]
+    for array in [*own, *counted.codes, *vars(counted.around).values()]:
         np.save(file, array)
 
 
 def _load(file: IO[bytes], path: Path) -> Counted:
     head = json.loads(np.load(file).tobytes())
     arrays: dict[str, Any] = {name: np.load(file) for name in _ARRAYS}
+    arrays["codes"] = tuple(np.load(file) for _ in range(head["levels"]))
     around = Around(np.load(file), np.load(file))
     climates, seasons = tuple(head["climates"]), tuple(head["seasons"])
     return Counted(rows=head["rows"], around=around, climates=climates, seasons=seasons, path=path, **arrays)

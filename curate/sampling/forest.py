@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.catalog.schema import SPLITS
-from curate.sampling import counting, levels
+from curate.sampling import levels
 from curate.sampling.allocation import ALPHAS
 from curate.sampling.arrays import Ints, compact, distinct
 from curate.sampling.hashing import stream
@@ -19,6 +19,9 @@ from curate.sampling.tree import Level, Tree, plant
 
 if TYPE_CHECKING:
     from curate.recipe import Sampling
+
+
+_SPLIT, _CLIMATE, _DOMINANT = range(3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +56,7 @@ def strata_of(kinds: Ints, rows: Ints, climates: list[str], scheme: Scheme, samp
     """The strata of kinds of rows.
 
     Args:
-        kinds: (k, 3 + further levels), see `counting.Counted`, with the split in place of the block.
+        kinds: (k, 3 + further levels) split, climate (index into *climates*), dominant class, further levels.
         rows: (k,) rows of each kind that can be drawn.
 
     Raises:
@@ -62,11 +65,11 @@ def strata_of(kinds: Ints, rows: Ints, climates: list[str], scheme: Scheme, samp
     used = np.flatnonzero(rows > 0)
     every = np.full(len(rows), -1, np.int64)
     kinds, rows = kinds[used], rows[used]
-    split = kinds[:, counting.BLOCK]
+    split = kinds[:, _SPLIT]
     further = levels.further(scheme)
     found: list[tuple[str, Ints, tuple[str, ...]]] = []
     for name in scheme.levels:
-        column = {"climate": counting.CLIMATE, "dominant": counting.DOMINANT}.get(name)
+        column = {"climate": _CLIMATE, "dominant": _DOMINANT}.get(name)
         code, values = compact(kinds[:, 3 + further.index(name) if column is None else column])
         texts = (climates[v] if name == "climate" else levels.label(name, v, scheme) for v in values.tolist())
         found.append((name, code, tuple(texts)))
@@ -75,7 +78,7 @@ def strata_of(kinds: Ints, rows: Ints, climates: list[str], scheme: Scheme, samp
     if found and found[at][0] != "climate":
         above = [code for _, code, _ in found[:at]]
         name, code, labels = found[at]
-        whole = kinds[:, counting.DOMINANT] if name == "landcover" else None
+        whole = kinds[:, _DOMINANT] if name == "landcover" else None
         code, labels, merged = _merge_small(above, code, labels, rows, whole, sampling.min_stratum)
         found[at] = name, code, labels
     given: str | Target | None = sampling.target  # type: ignore[assignment]  # keys are names of levels

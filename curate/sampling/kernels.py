@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.compiled import compiled
-from curate.sampling.arrays import Ints, Mask, Small, Words
+from curate.sampling.arrays import Ints, Mask, Small, Tiny, Words
 
 _GOLDEN, _FIRST, _SECOND = (
     np.uint64(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
@@ -65,26 +65,49 @@ def cells_at(spot: Words, width: Ints, first: Ints) -> Small:
 
 
 @compiled
-def tally(block: Small, word: Words) -> tuple[Small, Small, Small]:
-    """The kinds of rows – each (block, word) –: the first row of each, how many rows it has, and each row's kind."""
+def pairs(upper: Small, lower: Ints) -> Words:
+    """Two small numbers of each row as one."""
+    both = np.empty(len(upper), np.uint64)
+    for i in range(len(upper)):
+        both[i] = np.uint64(upper[i]) << _HALF | np.uint64(lower[i])
+    return both
+
+
+@compiled
+def some_places(spot: Words) -> Small:
+    """The rows at one in sixteen places."""
+    at = np.empty(len(spot), np.int32)
+    number = 0
+    for i in range(len(spot)):
+        if mix_one(spot[i]) & np.uint64(15) == _0:
+            at[number] = i
+            number += 1
+    return at[:number].copy()
+
+
+@compiled
+def tally(word: Words) -> tuple[Small, Small, Small]:
+    """The kinds of rows, one a word: the first row of each, how many rows it has, and each row's kind."""
     slots = 1024
     mask = np.uint64(slots - 1)
     table = np.full(slots, -1, np.int32)
-    first = np.empty(len(block), np.int32)
-    count = np.empty(len(block), np.int32)
-    kind = np.empty(len(block), np.int32)
+    known = np.empty(len(word), np.uint64)  # the words of the kinds, in few pages of memory
+    first = np.empty(len(word), np.int32)
+    count = np.empty(len(word), np.int32)
+    kind = np.empty(len(word), np.int32)
     kinds = 0
     own = -1
-    for i in range(len(block)):
-        if own < 0 or word[first[own]] != word[i] or block[first[own]] != block[i]:
-            slot = mix_one(word[i] ^ np.uint64(block[i])) & mask
-            own = table[np.int64(slot)]
-            while own >= 0 and (word[first[own]] != word[i] or block[first[own]] != block[i]):
-                slot = (slot + np.uint64(1)) & mask
-                own = table[np.int64(slot)]
+    for i in range(len(word)):
+        if own < 0 or known[own] != word[i]:
+            slot = np.int64(mix_one(word[i]) & mask)
+            own = table[slot]
+            while own >= 0 and known[own] != word[i]:
+                slot = np.int64(np.uint64(slot + 1) & mask)
+                own = table[slot]
             if own < 0:
                 own = kinds
-                table[np.int64(slot)] = own
+                table[slot] = own
+                known[own] = word[i]
                 first[own] = i
                 count[own] = 0
                 kinds += 1
@@ -93,70 +116,131 @@ def tally(block: Small, word: Words) -> tuple[Small, Small, Small]:
                     mask = np.uint64(slots - 1)
                     table = np.full(slots, -1, np.int32)
                     for k in range(kinds):
-                        slot = mix_one(word[first[k]] ^ np.uint64(block[first[k]])) & mask
-                        while table[np.int64(slot)] >= 0:
-                            slot = (slot + np.uint64(1)) & mask
-                        table[np.int64(slot)] = k
+                        slot = np.int64(mix_one(known[k]) & mask)
+                        while table[slot] >= 0:
+                            slot = np.int64(np.uint64(slot + 1) & mask)
+                        table[slot] = k
         count[own] += 1
         kind[i] = own
     return first[:kinds].copy(), count[:kinds].copy(), kind
 
 
 @compiled
-def near_edge(spot: Words, width: Ints, high: np.uint64, wide: Words) -> Small:
-    """Rows within a step – *high* of latitude, *wide* by row of cells of longitude – of their cell's edge."""
+def _around(
+    spot: np.uint64, width: Ints, first: Ints, high: np.uint64, wide: Words, everywhere: bool, found: Small
+) -> bool:
+    """Whether another cell may lie a step away – *high* of latitude, *wide* by row of cells of longitude –; if so
+    *found* is the spot's own cell and those a step away in eight directions. *everywhere* looks in any case."""
     rows = np.uint64(len(width))
-    near = np.empty(len(spot), np.int32)
-    number = 0
-    limit = high * rows
-    for i in range(len(spot)):
-        lat, lon = (spot[i] >> _HALF) * rows, spot[i] & _LOW
-        row = np.int64(lat >> _HALF)
-        above = lat & _LOW
-        along = lon * np.uint64(width[row])
-        beyond = along & _LOW
-        step = wide[row] * np.uint64(width[row])
-        if above < limit or above + limit > _LOW or beyond < step or beyond + step > _LOW:
-            near[number] = i
-            number += 1
-    return near[:number].copy()
+    north, east = spot >> _HALF, spot & _LOW
+    lat = north * rows
+    row = np.int64(lat >> _HALF)
+    columns = np.uint64(width[row])
+    along = (east * columns) & _LOW
+    limit, step = high * rows, wide[row]
+    low, far = (lat & _LOW) < limit, (lat & _LOW) + limit > _LOW
+    sides = along < step * columns or along + step * columns > _LOW
+    if not (low or far or sides or everywhere):
+        return False
+    own = first[row] + np.int64((east * columns) >> _HALF)
+    found[0] = found[4] = found[5] = own
+    west, past = (east - step) & _LOW, (east + step) & _LOW
+    if sides or everywhere:
+        found[4] = first[row] + np.int64((west * columns) >> _HALF)
+        found[5] = first[row] + np.int64((past * columns) >> _HALF)
+    for side in range(2):
+        at = 1 + 5 * side
+        if everywhere or (low, far)[side]:
+            there = north - min(north, high) if side == 0 else min(north + high, _LOW)
+            row = np.int64((there * rows) >> _HALF)
+            columns = np.uint64(width[row])
+            found[at] = first[row] + np.int64((west * columns) >> _HALF)
+            found[at + 1] = first[row] + np.int64((east * columns) >> _HALF)
+            found[at + 2] = first[row] + np.int64((past * columns) >> _HALF)
+        else:
+            found[at], found[at + 1], found[at + 2] = found[4], own, found[5]
+    return True
 
 
 @compiled
-def blocks_around(spot: Words, width: Ints, first: Ints, high: np.uint64, wide: Words) -> Ints:
-    """(n, 9) The cell of each spot, and those a step away in eight directions."""
-    rows = np.uint64(len(width))
-    found = np.empty((len(spot), 9), np.int64)
+def near_edge(
+    spot: Words, width: Ints, first: Ints, high: np.uint64, wide: Words, everywhere: bool
+) -> tuple[Small, Words]:
+    """Rows within a step of their cell's edge, and a hash of the cells around each."""
+    near, word = np.empty(len(spot), np.int32), np.empty(len(spot), np.uint64)
+    found = np.empty(9, np.int32)
+    number = 0
     for i in range(len(spot)):
-        lat, lon = spot[i] >> _HALF, spot[i] & _LOW
-        step = wide[np.int64((lat * rows) >> _HALF)]
-        at = 1
-        for north in range(3):
-            there = lat
-            if north == 0:
-                there = lat - min(lat, high)
-            elif north == 2:
-                there = min(lat + high, _LOW)
-            row = np.int64((there * rows) >> _HALF)
-            for east in range(3):
-                over = lon
-                if east == 0:
-                    over = (lon - step) & _LOW
-                elif east == 2:
-                    over = (lon + step) & _LOW
-                cell = first[row] + np.int64((over * np.uint64(width[row])) >> _HALF)
-                if north == 1 and east == 1:
-                    found[i, 0] = cell
-                else:
-                    found[i, at] = cell
-                    at += 1
+        if _around(spot[i], width, first, high, wide, everywhere, found):
+            hashed = _0
+            for cell in found:
+                hashed = (hashed ^ np.uint64(cell)) * _SECOND  # an odd factor: few combinations, well apart
+                hashed ^= hashed >> _HALF
+            near[number] = i
+            word[number] = hashed
+            number += 1
+    return near[:number].copy(), word[:number].copy()
+
+
+@compiled
+def cells_around(spot: Words, width: Ints, first: Ints, high: np.uint64, wide: Words) -> Small:
+    """(n, 9) The cell of each spot, and those a step away in eight directions."""
+    found = np.empty((len(spot), 9), np.int32)
+    for i in range(len(spot)):
+        _around(spot[i], width, first, high, wide, True, found[i])
     return found
+
+
+@compiled
+def split_up(
+    spot: Words,
+    sort: Small,
+    split: Tiny,
+    beside: Mask,
+    width: Ints,
+    first: Ints,
+    high: np.uint64,
+    wide: Words,
+    everywhere: bool,
+    number: Small,
+) -> Small:
+    """Count the rows of each sort in each split, and find those with another split a step away.
+
+    Args:
+        split, beside: of each cell, and whether one around it is of another split.
+        number: (splits, sorts) counts that are added to.
+    """
+    rows = np.uint64(len(width))
+    near = np.empty(len(spot), np.int32)
+    found = np.empty(9, np.int32)
+    many = 0
+    for i in range(len(spot)):
+        if sort[i] < 0:
+            continue
+        row = np.int64(((spot[i] >> _HALF) * rows) >> _HALF)
+        own = first[row] + np.int64(((spot[i] & _LOW) * np.uint64(width[row])) >> _HALF)
+        number[split[own], sort[i]] += 1
+        if everywhere:
+            near[many] = i
+            many += 1
+        elif beside[own] and _around(spot[i], width, first, high, wide, False, found):
+            other = wide[row] == _LOW  # as wide as the parallel
+            for cell in found:
+                other |= split[cell] >= 0 and split[cell] != split[own]
+            if other:
+                near[many] = i
+                many += 1
+    return near[:many].copy()
 
 
 @compiled
 def pick(
     spot: Words,
+    sort: Small,
     leaf: Small,
+    split: Tiny,
+    blocks_wide: Ints,
+    blocks_first: Ints,
     least: Ints,
     most: Ints,
     also: Mask,
@@ -172,26 +256,36 @@ def pick(
     season_share: Words,
     season_state: np.uint64,
     minus_log: Words,
-) -> tuple[Small, Small, Words, Words]:
-    """Candidates (least ≤ priority < most of their leaf, or *also*), their cells, priorities and hashes.
+) -> tuple[Small, Small, Small, Words, Words]:
+    """Candidates (least ≤ priority < most of their leaf, or *also*), their leaves, cells, priorities and hashes.
 
-    Most rows are ruled out by their spatial code alone, the upper 14 bits of the priority.
+    Most rows are ruled out by their spatial code alone, the upper 14 bits of the priority. *leaf* is that of each sort
+    in each split; *also* may be empty.
     """
-    rows = np.uint64(len(width))
-    at, cells = np.empty(len(spot), np.int32), np.empty(len(spot), np.int32)
+    rows, blocks = np.uint64(len(width)), np.uint64(len(blocks_wide))
+    at, leaves = np.empty(len(spot), np.int32), np.empty(len(spot), np.int32)
+    cells = np.empty(len(spot), np.int32)
     priority, chips = np.empty(len(spot), np.uint64), np.empty(len(spot), np.uint64)
     number = 0
     for i in range(len(spot)):
-        if leaf[i] < 0:
+        if sort[i] < 0:
             continue
-        low, high = least[leaf[i]], most[leaf[i]]
-        if low >= high and not also[i]:
+        north, east = spot[i] >> _HALF, spot[i] & _LOW
+        row = np.int64((north * blocks) >> _HALF)
+        own = leaf[
+            split[blocks_first[row] + np.int64((east * np.uint64(blocks_wide[row])) >> _HALF)], sort[i]
+        ]
+        if own < 0:
             continue
-        row = np.int64(((spot[i] >> _HALF) * rows) >> _HALF)
-        column = np.int64(((spot[i] & _LOW) * np.uint64(width[row])) >> _HALF)
+        low, high = least[own], most[own]
+        asked = len(also) > 0 and also[i]
+        if low >= high and not asked:
+            continue
+        row = np.int64((north * rows) >> _HALF)
+        column = np.int64((east * np.uint64(width[row])) >> _HALF)
         code = np.int64(codes[row & 127, column & 127] ^ shifts[row >> 7, column >> 7])
         upper = code << _CODE_BITS
-        if not also[i] and (upper >= high or upper + (1 << _CODE_BITS) <= low):
+        if not asked and (upper >= high or upper + (1 << _CODE_BITS) <= low):
             continue
         chip = mix_one(mix_one(chip_state ^ chip_key[i]) ^ _8)
         hashed = mix_one(season_state ^ np.uint64(place_key[i]))
@@ -199,13 +293,33 @@ def pick(
         late = minus_log[np.int64(hashed >> _48)] * season_share[season[i]]
         word = np.uint64(code) << _50 | late << _34 | chip >> _30
         upper = np.int64(word >> _HALF)
-        if also[i] or low <= upper < high:
+        if asked or low <= upper < high:
             at[number] = i
+            leaves[number] = own
             cells[number] = first[row] + column
             priority[number] = word
             chips[number] = chip
             number += 1
-    return at[:number].copy(), cells[:number].copy(), priority[:number].copy(), chips[:number].copy()
+    return (
+        at[:number].copy(),
+        leaves[:number].copy(),
+        cells[:number].copy(),
+        priority[:number].copy(),
+        chips[:number].copy(),
+    )
+
+
+@compiled
+def leaves_of(spot: Words, sort: Small, leaf: Small, split: Tiny, wide: Ints, first: Ints) -> Small:
+    """The leaf of each row, −1 where it has none."""
+    rows = np.uint64(len(wide))
+    found = np.full(len(spot), -1, np.int32)
+    for i in range(len(spot)):
+        if sort[i] >= 0:
+            row = np.int64(((spot[i] >> _HALF) * rows) >> _HALF)
+            block = first[row] + np.int64(((spot[i] & _LOW) * np.uint64(wide[row])) >> _HALF)
+            found[i] = leaf[split[block], sort[i]]
+    return found
 
 
 @compiled
@@ -242,20 +356,94 @@ def count_before(run: Words, group: Words, tier: Small) -> Small:
 
 
 @compiled
-def into_buckets(keys: Words, bits: int) -> tuple[npt.NDArray[np.uint32], Ints]:
-    """The next 32 bits of each key in the order of its first *bits*, and where each bucket of these begins."""
-    begin = np.zeros((1 << bits) + 1, np.int64)
-    shift = np.uint64(64 - bits)
-    for key in keys:
-        begin[np.int64(key >> shift) + 1] += 1
+def by_leaf(leaf: Small, first: Words, leaves: int) -> tuple[Ints, Small, Words]:
+    """Where the rows of each leaf begin among rows put together by leaf; these rows, and their priorities."""
+    begin = np.zeros(leaves + 1, np.int64)
+    for one in leaf:
+        begin[one + 1] += 1
     begin = np.cumsum(begin)
     at = begin[:-1].copy()
-    result = np.empty(len(keys), np.uint32)
+    rows, words = np.empty(len(leaf), np.int32), np.empty(len(leaf), np.uint64)
+    for i in range(len(leaf)):
+        to = at[leaf[i]]
+        rows[to], words[to] = i, first[i]
+        at[leaf[i]] += 1
+    return begin, rows, words
+
+
+@compiled
+def ascending(begin: Ints, rows: Small, words: Words, tie: Words) -> None:
+    """Put the rows of each leaf in the order of their priorities, equal ones in that of *tie*, in place."""
+    for leaf in range(len(begin) - 1):
+        a, b = begin[leaf], begin[leaf + 1]
+        if b - a > _SHORT_RUN:
+            turn = np.argsort(words[a:b], kind="mergesort")
+            rows[a:b], words[a:b] = rows[a:b][turn], words[a:b][turn]
+        for i in range(a + 1, b):
+            row, word = rows[i], words[i]
+            j = i - 1
+            while j >= a and (words[j] > word or (words[j] == word and tie[rows[j]] > tie[row])):
+                rows[j + 1], words[j + 1] = rows[j], words[j]
+                j -= 1
+            rows[j + 1], words[j + 1] = row, word
+
+
+@compiled
+def by_tier(begin: Ints, rows: Small, dates: Small, cells: Small, foremost: Mask) -> None:
+    """Move the rows of each leaf that are not of tiers 0 and 0 behind those that are, in the order of tiers."""
+    for leaf in range(len(begin) - 1):
+        a, b = begin[leaf], begin[leaf + 1]
+        late = np.empty(b - a, np.int32)
+        tiers = np.empty(b - a, np.uint64)
+        number, to = 0, a
+        for i in range(a, b):
+            if dates[i] or cells[i]:
+                late[number] = rows[i]
+                tiers[number] = np.uint64(dates[i]) << _HALF | np.uint64(cells[i])
+                number += 1
+            else:
+                rows[to] = rows[i]
+                to += 1
+        foremost[a:to], foremost[to:b] = True, False
+        if number:
+            rows[to:b] = late[np.argsort(tiers[:number], kind="mergesort")]
+
+
+@compiled
+def into_buckets(keys: Words, bits: int, turn: int, turns: int) -> tuple[npt.NDArray[np.uint32], Ints]:
+    """The next 32 bits of each key in the order of its first *bits*, and where each bucket of these begins.
+
+    Only of the keys whose *turn* of so many, a power of two, it is by their last bits.
+    """
+    begin = np.zeros((1 << bits) + 1, np.int64)
+    shift, last = np.uint64(64 - bits), np.uint64(turns - 1)
     for key in keys:
-        bucket = np.int64(key >> shift)
-        result[at[bucket]] = np.uint32((key << np.uint64(bits)) >> _HALF)
-        at[bucket] += 1
+        begin[np.int64(key >> shift) + 1] += np.int64(key & last) == turn
+    begin = np.cumsum(begin)
+    at = begin[:-1].copy()
+    result = np.empty(begin[-1], np.uint32)
+    for key in keys:
+        if np.int64(key & last) == turn:
+            bucket = np.int64(key >> shift)
+            result[at[bucket]] = np.uint32((key << np.uint64(bits)) >> _HALF)
+            at[bucket] += 1
     return result, begin
+
+
+@compiled
+def holding(key: Words, words: Words, bits: int, seen: Mask, first: int) -> Ints:
+    """Rows whose key begins with one of *words*, ascending, of so many *bits*; *seen* are the *first* bits of these."""
+    at = np.empty(len(key), np.int64)
+    number = 0
+    short, shift = np.uint64(64 - first), np.uint64(64 - bits)
+    for i in range(len(key)):
+        if seen[np.int64(key[i] >> short)]:  # most rows are ruled out without a search
+            word = key[i] >> shift
+            place = np.searchsorted(words, word)
+            if place < len(words) and words[place] == word:
+                at[number] = i
+                number += 1
+    return at[:number].copy()
 
 
 @compiled

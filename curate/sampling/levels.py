@@ -71,7 +71,7 @@ def scheme_of(pool: Pool, sampling: Sampling, run: Run) -> Scheme:
         seed=sampling.seed,
         levels=tuple(sampling.levels),
         presence=sampling.presence,
-        landcover=strata.landcover_codes(pool.schema.empty_table()),
+        landcover=strata.landcover_codes(pool.schema),
         block_deg=sampling.splits.block_deg,
         buffer_km=sampling.splits.buffer_km,
         entropy_column=sampling.entropy_column if entropy else "",

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from curate.running import running
 from curate.sampling import kernels
 from curate.sampling.arrays import Floats, Ints, Mask, Small, Words
 from curate.sampling.hashing import hash_strings, hash_words, stream
+from curate.sampling.source import threads
 from curate.sampling.sphere import EqualAreaTable
 
 SIDE = 128  # cells along a square within which no two cells have the same spatial code
@@ -26,9 +26,7 @@ _BANDS = 130  # squares from pole to pole: cells of 1.203 km
 _SQUARES = 2 * _BANDS  # squares along the equator
 _BAND_TABLE = EqualAreaTable.of(_BANDS, _SQUARES * SIDE)  # one column count a band keeps squares square
 CELLS = EqualAreaTable(np.repeat(_BAND_TABLE.columns, SIDE))  # of 1.2 km
-_LEAF_BITS = 20  # of a sorting key; the rest are the upper bits of the priority
-_AT_ONCE = 1_500_000  # rows put in order at a time
-_TIER_BITS = 6  # of a sorting key
+_AT_ONCE = 250_000  # rows put in order at a time, and those of the last leaf
 Whole = npt.NDArray[np.integer]
 _LOG_STEPS = 340  # −ln of 16 bits stays below 2^12 steps, times 16 sixteenths below 2^16
 
@@ -104,7 +102,7 @@ def priority(spatial: Words, season: Words, chip: Words) -> Words:
     return word
 
 
-def order(leaf: Whole, cell: Whole, place: Whole, first: Words, tie: Words) -> tuple[Ints, Mask]:
+def order(leaf: Whole, cell: Whole, place: Whole, first: Words, tie: Words) -> tuple[Small, Mask]:
     """Rows in order, and which of them, in that order, are the first of their place and cell in their leaf.
 
     The order is by leaf, then date tier, then cell tier, then priority *first*, then *tie*.
@@ -116,63 +114,23 @@ def order(leaf: Whole, cell: Whole, place: Whole, first: Words, tie: Words) -> t
     rows beyond some priority, as a streaming draw does, changes no tier of those that stay.
     A place lies in one cell, a cell has one spatial code: what is counted lies together when sorted.
     """
-    if (
-        len(leaf) > _AT_ONCE
-        and (middle := int(np.partition(leaf, len(leaf) // 2)[len(leaf) // 2])) > leaf.min()
-    ):
-        rows, ones = [], []
-        for half in (np.flatnonzero(leaf < middle), np.flatnonzero(leaf >= middle)):  # bounds memory
-            found, foremost = order(leaf[half], cell[half], place[half], first[half], tie[half])
-            rows.append(half[found])
-            ones.append(foremost)
-        return np.concatenate(rows), np.concatenate(ones)
-    ascending, code = _ascending(leaf, first, tie)
-    leaf = leaf[ascending]
-    own: Words = cell[ascending].astype(np.uint64)
-    at: Words = place[ascending].astype(np.uint64) | own << np.uint64(32)
-    date_tier = kernels.count_before(code, at, np.zeros(len(code), np.int32))
-    cell_tier = kernels.count_before(code, own, date_tier)
-    foremost = (date_tier == 0) & (cell_tier == 0)
-    late = _by_tier(leaf, date_tier, cell_tier, np.flatnonzero(~foremost))
-    early = np.flatnonzero(foremost)
-    number = np.bincount(leaf, minlength=1)
-    ahead = np.bincount(leaf[early], minlength=len(number))
-    begin = np.cumsum(number) - number
-    to = np.empty(len(leaf), np.int64)
-    to[early] = begin[leaf[early]] + running(ahead)
-    to[late] = (begin + ahead)[leaf[late]] + running(number - ahead)
-    result = np.empty(len(leaf), np.int64)
-    result[to] = ascending
-    first_ones = np.empty(len(leaf), np.bool_)
-    first_ones[to] = foremost
-    return result, first_ones
+    leaves = int(leaf.max(initial=-1)) + 1
+    begin, rows, words = kernels.by_leaf(leaf.astype(np.int32, copy=False), first, leaves)
+    foremost = np.empty(len(leaf), np.bool_)
 
+    def part(some: tuple[int, int]) -> None:
+        begins = begin[some[0] : some[1] + 1]
+        inside = slice(int(begins[0]), int(begins[-1]))
+        begins, row, word = begins - begins[0], rows[inside], words[inside]
+        kernels.ascending(begins, row, word, tie)
+        word >>= np.uint64(50)
+        word |= np.repeat(np.arange(len(begins) - 1, dtype=np.uint64) << np.uint64(14), np.diff(begins))
+        own: Words = cell[row].astype(np.uint64)
+        at: Words = place[row].astype(np.uint64) | own << np.uint64(32)
+        dates = kernels.count_before(word, at, np.zeros(len(row), np.int32))
+        cells = kernels.count_before(word, own, dates)
+        kernels.by_tier(begins, row, dates, cells, foremost[inside])
 
-def _by_tier(leaf: Whole, date_tier: Small, cell_tier: Small, late: Ints) -> Ints:
-    """Rows *late* by leaf, date tier, cell tier and position."""
-    top = 1 << _TIER_BITS
-    few = len(leaf) < 1 << 32 and max(date_tier.max(initial=0), cell_tier.max(initial=0)) < top
-    if not few or int(leaf.max(initial=0)) >> _LEAF_BITS:
-        return late[np.lexsort((late, cell_tier[late], date_tier[late], leaf[late]))]
-    key = leaf[late].astype(np.uint64)
-    for tier in (date_tier, cell_tier):
-        key = key << np.uint64(_TIER_BITS) | tier[late].astype(np.uint64)
-    key = np.sort(key << np.uint64(32) | late.astype(np.uint64))
-    return (key & np.uint64(0xFFFFFFFF)).astype(np.int64)
-
-
-def _ascending(leaf: npt.NDArray[np.integer], first: Words, tie: Words) -> tuple[Ints, Words]:
-    """Rows by leaf, *first* and *tie*; and a number for each (leaf, spatial code), in that order."""
-    if len(leaf) and int(leaf.max()) >> _LEAF_BITS:
-        rows = np.lexsort((tie, first, leaf))
-        return rows, (leaf[rows].astype(np.uint64) << np.uint64(14)) | first[rows] >> np.uint64(50)
-    low = np.uint64(_LEAF_BITS)
-    key = leaf.astype(np.uint64) << np.uint64(64 - _LEAF_BITS) | first >> low
-    rows = np.argsort(key)
-    key = key[rows]
-    same = np.flatnonzero(key[1:] == key[:-1])
-    if len(same):  # few: what was cut off decides, and the tie
-        among = np.unique(np.concatenate([same, same + 1]))
-        tied = rows[among]
-        rows[among] = tied[np.lexsort((tie[tied], first[tied], leaf[tied]))]
-    return rows, key >> np.uint64(50 - _LEAF_BITS)
+    ends = np.searchsorted(begin, np.arange(_AT_ONCE, len(leaf), _AT_ONCE)).tolist()
+    threads()(part, [*zip([0, *ends], [*ends, leaves], strict=True)])
+    return rows, foremost

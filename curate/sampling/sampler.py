@@ -23,7 +23,8 @@ from curate.running import running
 from curate.sampling import counting
 from curate.sampling.allocation import Seats, lead, seat
 from curate.sampling.arrays import Floats, Ints, Mask, distinct, numbers
-from curate.sampling.buffer import Rows, buffer
+from curate.sampling.buffer import Rows
+from curate.sampling.buffer import part as part_up
 from curate.sampling.candidates import ALL, Candidates, Leaves, Wanted, candidates, drawable
 from curate.sampling.counting import Counted
 from curate.sampling.distance import Queue, spread
@@ -34,7 +35,6 @@ from curate.sampling.levels import scheme_of
 from curate.sampling.priority import order, season_shares
 from curate.sampling.sorts import Sorts
 from curate.sampling.source import Pool, Run, threads
-from curate.sampling.sphere import EqualAreaTable
 from curate.sampling.splits import Blocks, assign_blocks
 from curate.sampling.unique import refuse_duplicates
 from curate.sphere import chord, unit_vectors
@@ -42,8 +42,7 @@ from curate.sphere import chord, unit_vectors
 if TYPE_CHECKING:
     from curate.recipe import Sampling
 
-Tiny = npt.NDArray[np.int8]
-_SURELY = 4.5  # standard deviations by which more candidates are collected than seats
+_SURELY = 5.5  # standard deviations by which more candidates are collected than seats
 _COMPLETE = 0.6  # a stratum of which so large a share is collected is collected whole
 _SPATIAL = np.uint64(((1 << 14) - 1) << 50)  # the part of a priority that the dates of a place share
 _PLACES = 8.0  # places by which a leaf's dates are drawn towards the mean
@@ -81,7 +80,7 @@ class Sampler:
         if folder is not None:
             counting.forget(folder, counted)
         refuse_duplicates(pool, counted, self._run, folder)
-        self.described = sum(int(part.count.sum()) for part in counted)
+        self.described = sum(part.described for part in counted)
         if not self.described:
             raise InputError(
                 f"None of the pool's {pool.rows:,} chips can be drawn",
@@ -90,20 +89,21 @@ class Sampler:
             )
         sorts = Sorts.of(counted)
         self._blocks = _assign(counted, sorts, sampling)
-        out = buffer(self._tasks, counted, sampling.splits, self._blocks, self._run, folder)
+        parted = part_up(self._tasks, counted, sorts, self._blocks, sampling, self._run, folder)
+        out = parted.buffer
         self.buffered = len(out.row)
         shares = _shares(counted, out)
         self._seasons = [{name: shares.get(name, 1) for name in part.seasons} for part in counted]
-        table = self._blocks.everywhere(EqualAreaTable.of_side(self._scheme.block_deg))
-        rows = _left(counted, sorts, table, out)
-        split = np.repeat(np.arange(len(SPLITS)), len(sorts.word))
+        split = np.repeat(np.arange(len(SPLITS)), len(sorts))
         kinds = np.column_stack([split, np.tile(sorts.codes, (len(SPLITS), 1))])
-        self.strata: Strata = strata_of(kinds, rows.ravel(), list(sorts.climates), self._scheme, sampling)
-        leaf = self.strata.leaf.astype(np.int32).reshape(rows.shape)
+        self.strata: Strata = strata_of(
+            kinds, parted.number.ravel(), list(sorts.climates), self._scheme, sampling
+        )
+        leaf = self.strata.leaf.astype(np.int32).reshape(parted.number.shape)
         parts = np.split(out.row, np.searchsorted(out.group, np.arange(1, len(counted))))
         self._leaves = [
-            Leaves(np.append(leaf[table[part.block], index[part.sort]], np.int32(-1)), lost)
-            for part, index, lost in zip(counted, sorts.index, parts, strict=True)
+            Leaves(np.ascontiguousarray(leaf[:, index]), self._blocks, lost)
+            for index, lost in zip(sorts.index, parts, strict=True)
         ]
         self._dates = _dates(counted, sorts, leaf, len(self.strata.tree.leaf_size))
         self._held = Candidates.none()
@@ -380,29 +380,14 @@ def _refuse_nothing(budget: int) -> None:
 
 def _assign(counted: Sequence[Counted], sorts: Sorts, sampling: Sampling) -> Blocks:
     letters = sorted({label[:1] for label in sorts.climates})
-    main = np.array([letters.index(label[:1]) for label in sorts.climates], np.int64)[sorts.codes[:, 0]]
-    blocks, rows = [], []
-    for part, index in zip(counted, sorts.index, strict=True):
-        found, which = np.unique(part.block * len(letters) + main[index][part.sort], return_inverse=True)
-        blocks.append(found)
-        rows.append(np.bincount(which, part.count))
-    block, letter = np.divmod(np.concatenate(blocks), len(letters))
+    main = [
+        np.array([letters.index(label[:1]) for label in part.climates], np.int64)[part.climate]
+        for part in counted
+    ]
+    block = np.concatenate([part.block for part in counted]).astype(np.int64)
+    rows = np.concatenate([part.count for part in counted]).astype(np.float64)
     arounds = [part.around for part in counted]
-    return assign_blocks(block, letter, np.concatenate(rows), arounds, sampling.splits, sampling.seed)
-
-
-def _left(counted: Sequence[Counted], sorts: Sorts, split: Tiny, out: Rows) -> Ints:
-    """(splits, sorts) Rows of each sort in each split, without the buffer between splits."""
-    shape = len(SPLITS), len(sorts.word)
-    left = np.zeros(shape[0] * shape[1], np.int64)
-    for part, index in zip(counted, sorts.index, strict=True):
-        kind = split[part.block].astype(np.int64) * shape[1] + index[part.sort]
-        left += np.bincount(kind, part.count, minlength=len(left)).astype(np.int64)
-    ends = np.searchsorted(out.group, np.arange(len(counted) + 1))
-    for part, index, begin, end in zip(counted, sorts.index, ends[:-1], ends[1:], strict=True):
-        lost = out.split[begin:end].astype(np.int64) * shape[1] + index[part.sort[out.kind[begin:end]]]
-        np.subtract.at(left, lost, 1)
-    return left.reshape(shape)
+    return assign_blocks(block, np.concatenate(main), rows, arounds, sampling.splits, sampling.seed)
 
 
 def _shares(counted: Sequence[Counted], out: Rows) -> dict[str, int]:
@@ -419,13 +404,13 @@ def _shares(counted: Sequence[Counted], out: Rows) -> dict[str, int]:
 
 def _dates(counted: Sequence[Counted], sorts: Sorts, leaf: npt.NDArray[np.int32], leaves: int) -> Floats:
     """(leaves,) At most about so many rows a place, from places chosen by hash; all that is known where few are."""
-    rows, places = np.zeros(len(sorts.word)), np.zeros(len(sorts.word))
+    rows, places = np.zeros(len(sorts)), np.zeros(len(sorts))
     for part, index in zip(counted, sorts.index, strict=True):
         rows[index] += part.some
         places[index] += part.places
     mean = max(rows.sum(), 1.0) / max(places.sum(), 1.0)  # in a small pool no place may be among the chosen
     within = leaf >= 0
-    sort = np.broadcast_to(np.arange(len(sorts.word)), leaf.shape)[within]
+    sort = np.broadcast_to(np.arange(len(sorts)), leaf.shape)[within]
     some = np.bincount(leaf[within], rows[sort], minlength=leaves) + _PLACES * mean
     found = np.bincount(leaf[within], places[sort], minlength=leaves) + _PLACES
     return np.asarray(some / found * (1 + 1 / np.sqrt(found)), np.float64)

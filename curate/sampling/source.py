@@ -25,7 +25,7 @@ Run = Callable[
     [Callable[[Any], Any], Sequence[Any]], list[Any]
 ]  # a function over tasks, results in their order
 
-GROUP_ROWS = 250_000
+GROUP_ROWS = 500_000
 _REPEATING = ["season", "koppen_symbol"]  # few texts, many rows: kept as dictionaries
 
 

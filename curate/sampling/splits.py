@@ -7,7 +7,6 @@ lose most of its chips to the buffer – a sliver of an area that lies in the ne
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from curate.catalog.schema import SPLITS
-from curate.sampling.arrays import Floats, Ints, Mask, Words, compact
-from curate.sampling.borders import ANY, WIDEST_KM, Around, edges
+from curate.sampling.arrays import Floats, Ints, Mask, Tiny, Words, compact
+from curate.sampling.borders import ANY, Around, split_up
 from curate.sampling.hashing import hash_words, stream
 from curate.sampling.sphere import EqualAreaTable, degrees, spots
-from curate.sphere import EARTH_RADIUS_KM, chord, kilometres, unit_vectors
+from curate.sphere import chord, kilometres, unit_vectors
 
 if TYPE_CHECKING:
     from curate.recipe import Splits
@@ -34,14 +33,9 @@ class Blocks:
     """Which split each occupied block belongs to."""
 
     block: Ints  # (b,) numbers of the blocks, ascending
-    split: npt.NDArray[np.int8]  # (b,) index into SPLITS
+    split: Tiny  # (b,) index into SPLITS
 
-    def of(self, block: Ints) -> npt.NDArray[np.int8]:
-        """Split of each of *block*; −1 where a block has no row."""
-        at = np.minimum(np.searchsorted(self.block, block), len(self.block) - 1)
-        return np.where(self.block[at] == block, self.split[at], np.int8(-1))
-
-    def everywhere(self, table: EqualAreaTable) -> npt.NDArray[np.int8]:
+    def everywhere(self, table: EqualAreaTable) -> Tiny:
         """Split of every block of *table*; −1 where it has no row."""
         split = np.full(int(table.columns.sum()), -1, np.int8)
         split[self.block] = self.split
@@ -51,18 +45,22 @@ class Blocks:
         """Blocks of each split."""
         return dict(zip(SPLITS, np.bincount(self.split, minlength=len(SPLITS)).tolist(), strict=True))
 
-    def borders(self, around: Around) -> Mask:
-        """Which combinations of blocks have rows of another split around their own."""
-        split = self.of(around.blocks.ravel()).reshape(around.blocks.shape)
-        mixed: Mask = ((split >= 0) & (split != split[:, :1]) | (around.blocks == ANY)).any(axis=1)
-        return mixed
+    def beside(self, table: EqualAreaTable, arounds: Sequence[Around]) -> Mask:
+        """Of every block of *table*, whether rows of another split may lie around its rows."""
+        found = np.zeros(int(table.columns.sum()), np.bool_)
+        split = self.everywhere(table)
+        for around in arounds:
+            near = split[np.maximum(around.blocks, 0)]
+            other = ((near >= 0) & (near != near[:, :1]) | (around.blocks == ANY)).any(axis=1)
+            found[around.blocks[other, 0]] = True
+        return found
 
 
 @dataclass(frozen=True)
 class Assignment:
     """Which split each row belongs to."""
 
-    split: npt.NDArray[np.int8]  # (rows,) index into SPLITS
+    split: Tiny  # (rows,) index into SPLITS
     buffer: Mask  # (rows,) True where a row lies too near to another split to be used
     blocks: dict[str, int]  # blocks of each split
 
@@ -71,21 +69,15 @@ def assign(lon: Floats, lat: Floats, main: Ints, splits: Splits, seed: int) -> A
     """Assign rows at *lon*, *lat* (degrees) with main climates *main* to train, val or test."""
     table, spot = EqualAreaTable.of_side(splits.block_deg), spots(lon, lat)
     block = table.at(spot).astype(np.int64)
-    near, which, around = edges(table, spot, splits.buffer_km)
+    around = Around.of(table, spot, splits.buffer_km)
     blocks = assign_blocks(block, main, np.ones(len(block)), [around], splits, seed)
+    every, beside = blocks.everywhere(table), blocks.beside(table, [around])
+    rows = np.zeros((len(SPLITS), 1), np.int32)
+    near = split_up(table, spot, np.zeros(len(spot), np.int32), every, beside, splits.buffer_km, rows)
+    split = every[block]
     buffer = np.zeros(len(block), np.bool_)
-    row = np.arange(len(block))
-    if blocks_are_wide(splits):
-        row = near[blocks.borders(around)[which]].astype(np.int64)
-    split = blocks.of(block)
-    buffer[row] = too_near(spot[row], split[row], splits.buffer_km)
+    buffer[near] = too_near(spot[near], split[near], splits.buffer_km)
     return Assignment(split, buffer, blocks.counts())
-
-
-def blocks_are_wide(splits: Splits) -> bool:
-    """Whether no block but the eight around one can lie within its buffer."""
-    side_km = math.radians(splits.block_deg) * EARTH_RADIUS_KM
-    return splits.buffer_km < min(0.9 * side_km, WIDEST_KM)
 
 
 def assign_blocks(
@@ -116,9 +108,7 @@ def _at(found: Ints, block: Ints) -> Ints:
     return np.minimum(np.searchsorted(found, block), len(found) - 1)
 
 
-def _assign_blocks(
-    block: Ints, main: Ints, contested: Mask, splits: Splits, seed: int
-) -> npt.NDArray[np.int8]:
+def _assign_blocks(block: Ints, main: Ints, contested: Mask, splits: Splits, seed: int) -> Tiny:
     split = np.full(len(block), TRAIN, np.int8)
     rank = np.argsort(hash_words(block, seed=stream(seed, "split")), kind="stable")
     for climate in np.unique(main):
@@ -146,17 +136,17 @@ def _shares(blocks: int, val: float, test: float) -> tuple[int, int]:
     return wanted[0], wanted[1]
 
 
-def too_near(spot: Words, split: npt.NDArray[np.int8], buffer_km: float) -> Mask:
+def too_near(spot: Words, split: Tiny, buffer_km: float) -> Mask:
     """Rows to leave out so that splits lie *buffer_km* apart: evaluation near train, then val near test."""
     points = unit_vectors(*degrees(spot))
     reach = chord(buffer_km + _SPOT_KM)
     buffer = np.zeros(len(split), np.bool_)
     train, evaluation = np.flatnonzero(split == TRAIN), np.flatnonzero(split != TRAIN)
     if len(train) and len(evaluation):
-        buffer[evaluation] = _nearest(points[train], points[evaluation]) < reach
+        buffer[evaluation] = _nearest(points[train], points[evaluation], reach) < reach
     val, test = (np.flatnonzero((split == which) & ~buffer) for which in (VAL, TEST))
     if len(val) and len(test):
-        buffer[val] = _nearest(points[test], points[val]) < reach
+        buffer[val] = _nearest(points[test], points[val], reach) < reach
     return buffer
 
 
@@ -169,9 +159,10 @@ def least_km(lon: Floats, lat: Floats, split: npt.NDArray[np.str_]) -> float | N
     return float(kilometres(_nearest(train, evaluation).min()))
 
 
-def _nearest(these: Floats, of: Floats) -> Floats:
-    """Distance from each point *of* to the nearest of *these*."""
+def _nearest(these: Floats, of: Floats, reach: float = np.inf) -> Floats:
+    """Distance from each point *of* to the nearest of *these*; infinite beyond *reach*."""
     from scipy.spatial import cKDTree
 
-    distance, _ = cKDTree(these, balanced_tree=False, compact_nodes=False).query(of)
+    tree = cKDTree(these, balanced_tree=False, compact_nodes=False)
+    distance, _ = tree.query(of, distance_upper_bound=np.nextafter(reach, np.inf), workers=-1)
     return np.asarray(distance, np.float64)

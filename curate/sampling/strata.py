@@ -15,13 +15,14 @@ from curate.sampling.arrays import Ints, Mask, Words, encode, numbers
 _MOST_CLASSES = 64
 
 
-def landcover_codes(pool: pa.Table) -> tuple[int, ...]:
+def landcover_codes(pool: pa.Table | pa.Schema) -> tuple[int, ...]:
     """Codes of the land-cover classes whose fractions *pool* holds, ascending.
 
     Raises:
         InputError: there are none, or more than a 64-bit set can hold.
     """
-    matches = (re.fullmatch(r"lc_(\d+)", name) for name in pool.column_names)
+    names = pool.names if isinstance(pool, pa.Schema) else pool.column_names
+    matches = (re.fullmatch(r"lc_(\d+)", name) for name in names)
     codes = tuple(sorted(int(match[1]) for match in matches if match))
     if not codes:
         raise InputError(

@@ -17,9 +17,10 @@ from curate.sampling import kernels
 from curate.sampling.arrays import Ints, Words, numbers
 from curate.sampling.candidates import find
 from curate.sampling.counting import Counted
-from curate.sampling.source import Group, Pool, Run
+from curate.sampling.source import Group, Pool, Run, threads
 
 _BUCKET_BITS = 10
+_AT_ONCE = 1 << 26  # rows whose keys are held
 _BITS = _BUCKET_BITS + 32  # of each key are held: of 10^8 keys a thousand look alike by chance
 
 
@@ -53,16 +54,23 @@ def refuse_duplicates(pool: Pool, counted: Sequence[Counted], run: Run, folder: 
 
 def _suspects(pool: Pool, run: Run) -> Words:
     """First bits of keys that occur more than once, ascending; and of a few that do not."""
-    buckets = run(_buckets, pool.groups)
+    turns = 1
+    while turns * _AT_ONCE < pool.rows:  # bounds memory: equal keys have the same turn
+        turns *= 2
     found = []
-    for bucket in range(1 << _BUCKET_BITS):
-        inside = np.concatenate([values[begin[bucket] : begin[bucket + 1]] for values, begin in buckets])
-        again = np.unique(kernels.repeated(inside)).astype(np.uint64)
-        if len(again):
-            found.append(again | np.uint64(bucket << 32))
-    return np.concatenate(found) if found else np.empty(0, np.uint64)
+    for turn in range(turns):
+        parts = run(_buckets, [(group, turn, turns) for group in pool.groups])
+        found += threads()(_again, [(parts, bucket) for bucket in range(1 << _BUCKET_BITS)])
+    return np.unique(np.concatenate(found))
 
 
-def _buckets(group: Group) -> tuple[npt.NDArray[np.uint32], Ints]:
+def _buckets(task: tuple[Group, int, int]) -> tuple[npt.NDArray[np.uint32], Ints]:
+    group, turn, turns = task
     keys = numbers(group.read_keyed(["chip_key"])["chip_key"], np.uint64)
-    return kernels.into_buckets(keys, _BUCKET_BITS)
+    return kernels.into_buckets(keys, _BUCKET_BITS, turn, turns)
+
+
+def _again(task: tuple[list[tuple[npt.NDArray[np.uint32], Ints]], int]) -> Words:
+    parts, bucket = task
+    inside = [values[begin[bucket] : begin[bucket + 1]] for values, begin in parts]
+    return kernels.repeated(np.concatenate(inside)).astype(np.uint64) | np.uint64(bucket << 32)

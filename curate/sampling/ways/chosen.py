@@ -47,7 +47,7 @@ def draw_as_chosen(sampler: Sampler, budget: int, refused: Ints) -> Draw:
         return sampler.draw(budget, refused)
     refuse_size(sampling, sampler.pool.rows, budget)
     (way,) = ways([sampling.way], sampling)
-    fractions = [landcover_column(code) for code in landcover_codes(sampler.pool.schema.empty_table())]
+    fractions = [landcover_column(code) for code in landcover_codes(sampler.pool.schema)]
     table = sampler.pool.read([*_COLUMNS, *fractions])
     return sampler.draw_by(
         lambda number, among: way.choice(table, number, sampling.seed, among), budget, refused

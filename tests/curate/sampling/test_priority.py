@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
+from curate.sampling import priority
 from curate.sampling.hashing import hash_strings
 from curate.sampling.priority import cells, order, season_code, season_shares, spatial_code
 
@@ -99,3 +102,28 @@ def test_leaving_out_low_priorities_changes_no_order_above_them() -> None:
     kept = np.flatnonzero(first < 2**62)
     part = kept[order(leaf[kept], cell[kept], place[kept], first[kept], tie[kept])[0]]
     assert [row for row in whole.tolist() if first[row] < 2**62] == part.tolist()
+
+
+@pytest.mark.parametrize("at_once", [1, 40, 10**6])
+def test_the_order_is_that_of_a_plain_sort_by_tiers(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    """Leaves of one to hundreds of rows, many dates of a place, places of one cell and equal priorities."""
+    monkeypatch.setattr(priority, "_AT_ONCE", at_once)
+    rng = np.random.default_rng(3)
+    leaf = np.minimum(rng.geometric(0.3, 1500), 40) - 1
+    place = rng.integers(0, 400, 1500)
+    cell = place // 3
+    code = rng.integers(0, 1 << 14, 134)[cell].astype(np.uint64)  # a function of the cell
+    first = code << np.uint64(50) | rng.integers(0, 3, 1500).astype(np.uint64)
+    tie = rng.permutation(1500).astype(np.uint64)
+    expected = []
+    for one in range(40):
+        seen: Counter[tuple[int, ...]] = Counter()
+        ranked = []
+        for row in sorted(np.flatnonzero(leaf == one).tolist(), key=lambda r: (first[r], tie[r])):
+            where = int(cell[row])
+            date = seen[int(place[row]), where, -1]
+            ranked.append((date, seen[where, date], first[row], tie[row], row))
+            seen.update([(int(place[row]), where, -1), (where, date)])
+        expected += [(row, not date and not other) for date, other, _, _, row in sorted(ranked)]
+    rows, foremost = order(leaf, cell, place.astype(np.uint64), first, tie)
+    assert list(zip(rows.tolist(), foremost.tolist(), strict=True)) == expected
