@@ -9,7 +9,6 @@ at pixels.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from curate.catalog.errors import InputError
-from curate.catalog.files import append_line, atomic, write_text
+from curate.catalog.files import Hashed, append_line, atomic, write_text
 from curate.catalog.schema import METADATA_KEY, SensorInfo
 from curate.catalog.statistics import BINS, Moments, histograms
 
@@ -102,29 +101,14 @@ def write_shard(
         {METADATA_KEY: json.dumps({"chip_px": chip_px, "sensors": [asdict(s) for s in sensors]}).encode()}
     )
     batch = pa.record_batch(columns, schema=schema)
-    with atomic(path) as part, part.open("wb", buffering=0) as file:
-        hashing = _Hashing(file)
-        with pa.PythonFile(hashing, "w") as sink, pa.ipc.new_file(sink, schema) as writer:
-            writer.write_batch(batch)
-    return hashing.digest.hexdigest()
-
-
-class _Hashing(io.RawIOBase):
-    """A file that is written and hashed at once."""
-
-    def __init__(self, file: io.FileIO) -> None:
-        self._file, self.digest = file, hashlib.sha256()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data)
-        self.digest.update(view)
-        written = 0
-        while written < len(view):  # an unbuffered file may take a part
-            written += self._file.write(view[written:])
-        return written
+    with (
+        atomic(path) as part,
+        Hashed(part) as file,
+        pa.PythonFile(file, "w") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+    ):
+        writer.write_batch(batch)
+    return file.digest.hexdigest()
 
 
 def _rows(values: npt.NDArray[Any]) -> pa.Array:
