@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 _ROOM = 1 << 22  # bytes handed to the disk at once
+_PIECE = 1 << 18  # bytes hashed and copied at once: they stay in the processor's cache
 _DIRECT = getattr(os, "O_DIRECT", 0)
 
 
@@ -82,9 +83,10 @@ class Hashed(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
-        self.digest.update(view)
-        for start in range(0, len(view), _ROOM):
-            self._add(view[start : start + _ROOM])
+        for start in range(0, len(view), _PIECE):
+            part = view[start : start + _PIECE]
+            self.digest.update(part)
+            self._add(part)
         return len(view)
 
     def _add(self, part: memoryview) -> None:
