@@ -6,9 +6,9 @@ Chips are pairs of 12 × 120 × 120 uint16 and 2 × 120 × 120 int16, random num
 order (WebDataset: shards in random order and a buffer of 1,000 samples, its usual way), in batches of 256, from the
 page cache: every format is read once before it is timed. 20,000 chips are 8 GB in each format; where memory or
 disk do not hold all, name one FORMAT or some at a time (copy is always timed beside them). --write only writes.
-Workers are threads for our loader and processes of torch's DataLoader for the others. "copy" is numpy's copy of a
-batch that lies in memory into memory that is used again. Afterwards the first batch of a catalog of a million rows is
-timed, imports apart.
+Workers are threads for our loader and processes of torch's DataLoader for the others; processor time is that of all of
+them. "copy" is numpy's copy of a batch that lies in memory into memory that is used again. Afterwards the first batch of
+a catalog of a million rows is timed, imports apart.
 
 Needs webdataset, zarr and rasterio: pip install webdataset zarr
 """
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import torch
 
@@ -233,18 +234,25 @@ def ours(folder: Path, workers: int) -> Iterator[int]:
         yield len(batch.chips)
 
 
-def rate(make: Callable[[], Iterator[int]], seconds: float) -> float:
-    """Chips a second, once there is memory for batches."""
+def processor_s() -> float:
+    """Processor time of this process and of its workers."""
+    me = psutil.Process()
+    return sum(sum(one.cpu_times()[:2]) for one in (me, *me.children(recursive=True)))
+
+
+def rate(make: Callable[[], Iterator[int]], seconds: float) -> tuple[float, float]:
+    """Chips a second, once there is memory for batches, and microseconds of processor time a chip."""
     batches = make()
     for _ in range(WARM):
         next(batches)
-    done, started = 0, time.perf_counter()
+    done, started, before = 0, time.perf_counter(), processor_s()
     while (passed := time.perf_counter() - started) < seconds:
         done += next(batches)
+    busy = processor_s() - before
     close = getattr(batches, "close", None)
     if close:
         close()
-    return done / passed
+    return done / passed, 1e6 * busy / done
 
 
 def first_batch(folder: Path, chips: int) -> float:
@@ -284,11 +292,12 @@ def timed(
     """Chips a second by number of workers, printed beside those of the memory copy."""
     found = {}
     for workers in (1, 2):
-        found[workers] = value = rate(partial(make, workers), seconds)
+        found[workers], busy = rate(partial(make, workers), seconds)
+        value = found[workers]
         share = value / beside.get(workers, value)
         print(
             f"{name:11} {workers} workers {value:9,.0f} chips/s {value * CHIP_BYTES / 1e6:9,.0f} MB/s "
-            f"{share:6.1%} of the copy",
+            f"{share:6.1%} of the copy {busy:9,.0f} µs of processor a chip",
             flush=True,
         )
     return found
