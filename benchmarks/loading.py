@@ -7,7 +7,7 @@ order (WebDataset: shards in random order and a buffer of 1,000 samples, its usu
 page cache: every format is read once before it is timed. 20,000 chips are 8 GB in each format; where memory or
 disk do not hold all, name one FORMAT or some at a time (copy is always timed beside them). --write only writes.
 Workers are threads for our loader and processes of torch's DataLoader for the others; processor time is that of all of
-them. "copy" is numpy's copy of a batch that lies in memory into memory that is used again. Afterwards the first batch of
+them. "copy" is numpy's copy of a batch that lies in memory into memory that is used again. Then the first batch of
 a catalog of a million rows is timed, imports apart.
 
 Needs webdataset, zarr and rasterio: pip install webdataset zarr
