@@ -4,16 +4,19 @@ python benchmarks/alignment.py FOLDER 60 40 24                          # simula
 python benchmarks/alignment.py FOLDER 60 40 24 --data PATH/data         # real ones: PATH/data/archive, maps beside it
 
 FOLDER must not exist. Radar files – of four simulated sites of 480 px, or of the archive – are moved by two of their
-pixels to the east; of each chip size chips are drawn, cut and looked at: 128 simulated ones, or all real ones.
+pixels to the east; of each chip size chips are drawn, cut and looked at: 128, or as many as there are.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import rasterio
 import shapely
 from rasterio.transform import Affine
@@ -22,11 +25,12 @@ from curate import stages
 from curate.archives.simulated import simulate
 from curate.catalog import Catalog
 from curate.engine import Engine
-from curate.pixels.alignment import SAMPLE, align
+from curate.pixels.alignment import align
 from curate.recipe import Recipe
 
 BOX = (-10, 36, 30, 60)
 SHIFT_PX = 2
+FEWEST = 6  # real chips of one radar scene that are looked at alone too
 
 
 def shift(archive: Path) -> None:
@@ -70,8 +74,17 @@ def main(folder: Path, sizes: list[int], data: Path | None) -> None:
             recipe = Recipe().with_options(options | {"archive": str(archive), "chips.size_px": size_px})
             workspace = stages.start(recipe, folder / f"{name}-{size_px}")
             stages.build(recipe, workspace, Engine(workers=1))
-            for found in align(Catalog.open(workspace.catalog), SAMPLE if data is None else 10_000):
+            catalog = Catalog.open(workspace.catalog)
+            for found in align(catalog):
                 print(f"{size_px} px, {name}: {found.said(10)}", flush=True)
+            for scene in [] if data is None else many(catalog.table["s1_id"]):
+                alone = replace(catalog, table=catalog.table.filter(pc.equal(catalog.table["s1_id"], scene)))
+                print(f"    {scene}: {align(alone)[0].said(10)}", flush=True)
+
+
+def many(scenes: pa.ChunkedArray) -> list[str]:
+    """Scenes with `FEWEST` chips or more."""
+    return [one["values"] for one in pc.value_counts(scenes).to_pylist() if one["counts"] >= FEWEST]
 
 
 if __name__ == "__main__":
