@@ -1,12 +1,14 @@
 """Chips a second out of shards, beside a memory copy of the same bytes and beside formats that users know, in one run.
 
-python benchmarks/loading.py [--chips 20000] [--seconds 5] [--folder /tmp/loading] [--keep]
+python benchmarks/loading.py [FORMAT …] [--chips 20000] [--seconds 5] [--folder /tmp/loading] [--write] [--keep]
 
 Chips are pairs of 12 × 120 × 120 uint16 and 2 × 120 × 120 int16, random numbers, uncompressed everywhere, in random
 order (WebDataset: shards in random order and a buffer of 1,000 samples, its usual way), in batches of 256, from the
-page cache: every format is read once before it is timed. Workers are threads for our loader and processes of torch's
-DataLoader for the others. "copy" is numpy's copy of a batch that lies in memory into memory that is used again.
-Afterwards the first batch of a catalog of a million rows is timed, imports apart.
+page cache: every format is read once before it is timed. 20,000 chips are 8 GB in each format; where memory or
+disk do not hold all, name one FORMAT or some at a time (copy is always timed beside them). --write only writes.
+Workers are threads for our loader and processes of torch's DataLoader for the others; processor time is that of all of
+them. "copy" is numpy's copy of a batch that lies in memory into memory that is used again. Then the first batch of
+a catalog of a million rows is timed, imports apart.
 
 Needs webdataset, zarr and rasterio: pip install webdataset zarr
 """
@@ -20,12 +22,14 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from io import BytesIO
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import torch
 
@@ -38,6 +42,7 @@ from train.data import Chips, DataConfig, open_catalog
 from train.loader import Loader
 
 PX, BATCH, PER_SHARD, MILLION = 120, 256, 500, 1_000_000
+WARM = 10  # batches before the time is taken
 S2 = SensorInfo(
     *("s2", "sentinel-2-l2a", tuple(BandInfo(f"B{i:02d}") for i in range(12)), "uint16"),
     *(1e-4, 0.0, 0, "reflectance", "cubic"),
@@ -93,18 +98,7 @@ def write_catalog(path: Path, rows: int, chips: int) -> None:
     write_geoparquet(pa.table(arrays, schema=pa.schema(fields, schema.metadata)), path, meta.to_json())
 
 
-def write(folder: Path, chips: int) -> None:
-    """All formats."""
-    import rasterio
-    import zarr
-
-    s2z = zarr.create_array(
-        folder / "s2.zarr", shape=(chips, 12, PX, PX), chunks=(1, 12, PX, PX), dtype="u2", compressors=None
-    )
-    s1z = zarr.create_array(
-        folder / "s1.zarr", shape=(chips, 2, PX, PX), chunks=(1, 2, PX, PX), dtype="i2", compressors=None
-    )
-    (folder / "tif").mkdir()
+def write_ours(folder: Path, chips: int) -> None:
     for start, stop in blocks(chips):
         s2, s1 = pixels(start, stop)
         ids = [f"chip{i:07d}" for i in range(start, stop)]
@@ -115,24 +109,49 @@ def write(folder: Path, chips: int) -> None:
             ids,
             {"s2": SensorChips(s2, ones, 0 * ones), "s1": SensorChips(s1, ones, 0 * ones)},
         )
-        s2z[start:stop], s1z[start:stop] = s2, s1
-        with tarfile.open(folder / f"{start:06d}.tar", "w") as tar:
-            for row, name in enumerate(ids):
-                for sensor, values in (("s2", s2[row]), ("s1", s1[row])):
-                    data = BytesIO()
-                    np.save(data, values)
-                    info = tarfile.TarInfo(f"{name}.{sensor}.npy")
-                    info.size = data.tell()
-                    data.seek(0)
-                    tar.addfile(info, data)
-                    profile = {"driver": "GTiff", "count": len(values), "height": PX, "width": PX}
-                    with rasterio.open(
-                        folder / "tif" / f"{start + row}_{sensor}.tif", "w", dtype=values.dtype, **profile
-                    ) as tif:
-                        tif.write(values)
     statistics = {info.prefix: flat_statistics(info) for info in (S2, S1)}
     write_statistics(folder / "statistics.json", statistics)
     write_catalog(folder / "catalog.parquet", chips, chips)
+
+
+def write_tars(folder: Path, chips: int) -> None:
+    for start, stop in blocks(chips):
+        s2, s1 = pixels(start, stop)
+        with tarfile.open(folder / f"{start:06d}.tar", "w") as tar:
+            for row in range(stop - start):
+                for sensor, values in (("s2", s2[row]), ("s1", s1[row])):
+                    data = BytesIO()
+                    np.save(data, values)
+                    info = tarfile.TarInfo(f"chip{start + row:07d}.{sensor}.npy")
+                    info.size = data.tell()
+                    data.seek(0)
+                    tar.addfile(info, data)
+
+
+def write_zarr(folder: Path, chips: int) -> None:
+    import zarr
+
+    arrays = [
+        zarr.create_array(
+            folder / f"{name}.zarr", shape=(chips, bands, PX, PX), chunks=(1, bands, PX, PX), dtype=dtype,
+            compressors=None,
+        )
+        for name, bands, dtype in (("s2", 12, "u2"), ("s1", 2, "i2"))
+    ]  # fmt: skip
+    for start, stop in blocks(chips):
+        for array, values in zip(arrays, pixels(start, stop), strict=True):
+            array[start:stop] = values
+
+
+def write_tiffs(folder: Path, chips: int) -> None:
+    import rasterio
+
+    for start, stop in blocks(chips):
+        for sensor, chip_values in zip(("s2", "s1"), pixels(start, stop), strict=True):
+            for row, values in enumerate(chip_values, start):
+                profile = {"driver": "GTiff", "count": len(values), "height": PX, "width": PX}
+                with rasterio.open(folder / f"{row}_{sensor}.tif", "w", dtype=values.dtype, **profile) as tif:
+                    tif.write(values)
 
 
 def flat_statistics(info: SensorInfo) -> BandStatistics:
@@ -152,7 +171,7 @@ class Tiffs(torch.utils.data.Dataset):
 
         found = []
         for sensor in ("s2", "s1"):
-            with rasterio.open(self.folder / "tif" / f"{index}_{sensor}.tif") as tif:
+            with rasterio.open(self.folder / f"{index}_{sensor}.tif") as tif:
                 found.append(tif.read())
         return found[0], found[1]
 
@@ -215,17 +234,25 @@ def ours(folder: Path, workers: int) -> Iterator[int]:
         yield len(batch.chips)
 
 
-def rate(make: Callable[[], Iterator[int]], seconds: float) -> float:
-    """Chips a second, from the third batch on."""
+def processor_s() -> float:
+    """Processor time of this process and of its workers."""
+    me = psutil.Process()
+    return sum(sum(one.cpu_times()[:2]) for one in (me, *me.children(recursive=True)))
+
+
+def rate(make: Callable[[], Iterator[int]], seconds: float) -> tuple[float, float]:
+    """Chips a second, once there is memory for batches, and microseconds of processor time a chip."""
     batches = make()
-    next(batches), next(batches)
-    done, started = 0, time.perf_counter()
+    for _ in range(WARM):
+        next(batches)
+    done, started, before = 0, time.perf_counter(), processor_s()
     while (passed := time.perf_counter() - started) < seconds:
         done += next(batches)
+    busy = processor_s() - before
     close = getattr(batches, "close", None)
     if close:
         close()
-    return done / passed
+    return done / passed, 1e6 * busy / done
 
 
 def first_batch(folder: Path, chips: int) -> float:
@@ -240,47 +267,74 @@ def first_batch(folder: Path, chips: int) -> float:
     return time.perf_counter() - started
 
 
+FORMATS: dict[str, tuple[Callable[[Path, int], None], Callable[[Path, int, int], Iterator[int]]]] = {
+    "ours": (write_ours, lambda folder, chips, workers: ours(folder, workers)),
+    "webdataset": (write_tars, lambda folder, chips, workers: web(folder, workers)),
+    "zarr": (write_zarr, lambda folder, chips, workers: torch_loader(Zarr(folder, chips), workers)),
+    "geotiff": (write_tiffs, lambda folder, chips, workers: torch_loader(Tiffs(folder, chips), workers)),
+}
+
+
+def written(folder: Path, name: str, chips: int) -> Path:
+    """The folder of one format, written if need be."""
+    whole = folder / name / "whole"
+    if not whole.exists():
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).mkdir(parents=True)
+        FORMATS[name][0](folder / name, chips)
+        whole.touch()
+    return folder / name
+
+
+def timed(
+    name: str, make: Callable[[int], Iterator[int]], seconds: float, beside: dict[int, float]
+) -> dict[int, float]:
+    """Chips a second by number of workers, printed beside those of the memory copy."""
+    found = {}
+    for workers in (1, 2):
+        found[workers], busy = rate(partial(make, workers), seconds)
+        value = found[workers]
+        share = value / beside.get(workers, value)
+        print(
+            f"{name:11} {workers} workers {value:9,.0f} chips/s {value * CHIP_BYTES / 1e6:9,.0f} MB/s "
+            f"{share:6.1%} of the copy {busy:9,.0f} µs of processor a chip",
+            flush=True,
+        )
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("formats", nargs="*", metavar="FORMAT", help=", ".join(FORMATS))
     parser.add_argument("--chips", type=int, default=20_000)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--folder", type=Path, default=Path("/tmp/loading"))
-    parser.add_argument("--keep", action="store_true", help="keep the files, and use those that are there")
+    parser.add_argument("--write", action="store_true", help="write the files and keep them, time nothing")
+    parser.add_argument("--keep", action="store_true", help="keep the files; those that are there are used")
     options = parser.parse_args()
-    folder, chips = options.folder, options.chips
-    if not (folder / "catalog.parquet").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        write(folder, chips)
-    for path in folder.rglob("*"):
-        if path.is_file():
-            path.read_bytes()
-    makers: dict[str, Callable[[int], Iterator[int]]] = {
-        "copy": copies,
-        "ours": lambda workers: ours(folder, workers),
-        "webdataset": lambda workers: web(folder, workers),
-        "zarr": lambda workers: torch_loader(Zarr(folder, chips), workers),
-        "geotiff": lambda workers: torch_loader(Tiffs(folder, chips), workers),
-    }
-    found: dict[str, dict[int, float]] = {}
-    print(f"{chips:,} chips of {CHIP_BYTES / 1e3:.0f} kB, batches of {BATCH}")
-    for name, make in makers.items():
-        found[name] = {}
-        for workers in (1, 2):
-            found[name][workers] = value = rate(lambda make=make, n=workers: make(n), options.seconds)
-            share, times = value / found["copy"][workers], found.get("ours", {}).get(workers, 0) / value
+    chips, found = options.chips, {}
+    if not options.write:
+        print(f"{chips:,} chips of {CHIP_BYTES / 1e3:.0f} kB, batches of {BATCH}")
+        found["copy"] = timed("copy", copies, options.seconds, {})
+    for name in options.formats or FORMATS:
+        folder = written(options.folder, name, chips)
+        if options.write:
+            continue
+        for path in folder.rglob("*"):
+            if path.is_file():
+                path.read_bytes()
+        make = partial(FORMATS[name][1], folder, chips)
+        found[name] = timed(name, make, options.seconds, found["copy"])
+        if name == "ours":
             print(
-                f"{name:11} {workers} workers {value:9,.0f} chips/s {value * CHIP_BYTES / 1e6:9,.0f} MB/s "
-                f"{share:6.1%} of the copy{f', ours is {times:.1f} times that' if times > 1 else ''}",
+                f"first batch of a catalog of {MILLION:,} rows: {first_batch(folder, chips):.2f} s",
                 flush=True,
             )
-    seconds = first_batch(folder, chips)
-    print(f"first batch of a catalog of {MILLION:,} rows: {seconds:.2f} s")
-    print(json.dumps({"chips": chips, "rates": found, "first_batch_s": seconds}))
-    if not options.keep:
-        shutil.rmtree(folder)
+        if not options.keep:
+            shutil.rmtree(folder)
+    print(json.dumps({"chips": chips, "rates": found}))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.catalog import Catalog, InputError, read_meta
-from curate.catalog.shards import moments, open_shard, pixels
+from curate.catalog.shards import checksums, moments, open_shard, pixels
 from train.inputs import DataConfig, Sensor
 from train.mirror import BOUND_GB, CACHE, Mirror
 from train.storage import is_remote
@@ -70,6 +70,7 @@ class Opened:
     batch: pa.RecordBatch
     rows: int
     pixels: Arrays  # by sensor, views of the file
+    sums: Arrays  # by sensor, of each row's pixels; empty where an older version cut the shard
     present: dict[str, npt.NDArray[np.bool_]]  # by sensor, of those that some chip lacks
 
 
@@ -145,7 +146,8 @@ class Chips:
             out: arrays of `layout` to write into.
 
         Raises:
-            InputError: a shard is missing, cut short, or holds other bands or chips of another size.
+            InputError: a shard is missing, cut short, holds other bands or chips of another size, or its bytes have
+                changed since it was cut: the sum of each chip's bytes is taken while they lie in the processor's cache.
         """
         if out is None:
             out = {prefix: np.empty(*form) for prefix, form in self.layout(len(chips)).items()}
@@ -159,7 +161,18 @@ class Chips:
                 for prefix, target in out.items():
                     # "clip" copies straight into place, "raise" makes a copy first; `_rows` has checked the rows
                     np.take(opened.pixels[prefix], rows, axis=0, out=target[start:stop], mode="clip")
+                    if prefix in opened.sums:
+                        same = checksums(target[start:stop]) == opened.sums[prefix][rows]
+                        if not same.all():
+                            raise self._changed(chips[start:stop][~same], opened.name)
         return out
+
+    def _changed(self, chips: npt.NDArray[np.int64], shard: str) -> InputError:
+        return InputError(
+            f"Shard {self.folder.parent / shard} has changed since it was cut",
+            f"pixels of {len(chips)} of its chips are not those that were written, of {self.named(chips[:1])[0]} first",
+            "Delete it and cut it again with: curate cut",
+        )
 
     def present(self, chips: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.bool_]]:
         """Which chips have which sensor, for the sensors that some of these chips lack."""
@@ -214,7 +227,9 @@ class Chips:
                     str(error),
                     "Cut it again with: curate cut",
                 ) from error
-            self._opened[shard] = Opened(name, batch, batch.num_rows, views, present)
+            held = {p: f"{p}_sum" for p in views if f"{p}_sum" in batch.schema.names}
+            sums = {p: batch.column(column).to_numpy() for p, column in held.items()}
+            self._opened[shard] = Opened(name, batch, batch.num_rows, views, sums, present)
         return self._opened[shard]
 
 

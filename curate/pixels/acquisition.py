@@ -12,7 +12,7 @@ import numpy.typing as npt
 from curate.catalog.schema import SensorInfo
 from curate.pixels import cloudless
 from curate.pixels.layers import Failures, Ints, Layer, Reading
-from curate.pixels.quality import CLOUD, NO_DATA, Quality, clouds, share
+from curate.pixels.quality import Quality, clouds, mark, share
 from curate.pixels.storing import DECIBEL, LINEAR, LOGARITHM, Storing
 from curate.pixels.tasks import Asset, CutTask
 from curate.pixels.windows import ChipGrid
@@ -35,14 +35,18 @@ class ChipArrays:
     masked: Booleans  # (n,): whether clouds are known
 
     @classmethod
-    def empty(cls, chips: int, info: SensorInfo, size_px: int) -> ChipArrays:
+    def room(cls, chips: int, info: SensorInfo, size_px: int) -> ChipArrays:
         side = (size_px, size_px)
+        pixels = np.full((chips, len(info.bands), *side), info.nodata, info.dtype)
         return cls(
-            np.full((chips, len(info.bands), *side), info.nodata, info.dtype),
-            np.ones((chips, *side), bool),
-            np.zeros((chips, *side), bool),
-            np.zeros(chips, bool),
+            pixels, np.empty((chips, *side), bool), np.empty((chips, *side), bool), np.empty(chips, bool)
         )
+
+    def emptied(self, chips: int) -> ChipArrays:
+        """Room for so many chips in the same memory, whose pixels are yet to be stored."""
+        found = ChipArrays(self.pixels[:chips], self.data[:chips], self.cloud[:chips], self.masked[:chips])
+        found.data[:], found.cloud[:], found.masked[:] = True, False, False
+        return found
 
     def quality(self) -> Quality:
         """Shares of data and of cloud."""
@@ -116,9 +120,8 @@ class Acquisition:
         if self.mask is not None and self.what.mask is not None:
             codes, failed = self.mask.take(number)
             failures |= failed
-            found = clouds(codes, self.what.mask)
-            into.data[rows] &= found != NO_DATA
-            into.cloud[rows], into.masked[rows] = found == CLOUD, True
+            mark(clouds(codes, self.what.mask), rows, into.data, into.cloud)
+            into.masked[rows] = True
         elif self.coarse:
             into.cloud[rows] = self._detected(number, failures, into.data.shape[-1]) == 1
             into.masked[rows] = True

@@ -38,6 +38,15 @@ class _Cut:
     arrays: dict[str, ChipArrays]  # by sensor prefix
     unreadable: dict[str, list[str | None]]  # by sensor prefix, why each chip could not be read
 
+    @classmethod
+    def room(cls, task: CutTask, chips: int) -> _Cut:
+        return cls({info.prefix: ChipArrays.room(chips, info, task.chip_px) for info in task.sensors}, {})
+
+    def emptied(self, chips: int) -> _Cut:
+        """Room for so many chips in the same memory."""
+        arrays = {prefix: room.emptied(chips) for prefix, room in self.arrays.items()}
+        return _Cut(arrays, {prefix: [None] * chips for prefix in arrays})
+
 
 def cut(task: CutTask) -> list[ManifestEntry]:
     """Cut the task's shards, write them, note what became of each chip beside them, and say so.
@@ -61,9 +70,11 @@ def cut(task: CutTask) -> list[ManifestEntry]:
 
 
 def _shards(task: CutTask) -> Iterator[tuple[Shard, _Cut]]:
-    """Shards with their chips' pixels, in the task's order."""
-    first = np.cumsum([0, *(len(shard.keys) for shard in task.shards)])
-    at, made = 0, _empty(task, 0)
+    """Shards with their chips' pixels, in the task's order; each is good until the next but one is asked for."""
+    sizes = [len(shard.keys) for shard in task.shards]
+    first = np.cumsum([0, *sizes])
+    rooms = [_Cut.room(task, max(sizes)) for _ in sizes[:2]]  # one is cut into while the other is written
+    at, made = 0, rooms[0].emptied(sizes[0])
     for chips, read in _batches(task):
         rows = chips - first[at]
         for prefix, acquisition, number in read:
@@ -72,15 +83,7 @@ def _shards(task: CutTask) -> Iterator[tuple[Shard, _Cut]]:
             yield task.shards[at], made
             at += 1
             if at < len(task.shards):
-                made = _empty(task, at)
-
-
-def _empty(task: CutTask, at: int) -> _Cut:
-    chips = len(task.shards[at].keys)
-    return _Cut(
-        {info.prefix: ChipArrays.empty(chips, info, task.chip_px) for info in task.sensors},
-        {info.prefix: [None] * chips for info in task.sensors},
-    )
+                made = rooms[at % 2].emptied(sizes[at])
 
 
 Read = list[tuple[str, Acquisition, int]]  # sensor prefix, scene, number of the batch

@@ -41,6 +41,17 @@ def _look_up(codes: Any, meanings: Any, out: Any) -> None:
         out[i] = NO_DATA if np.isnan(codes[i]) else meanings[np.int64(codes[i]) & 0xFFFF]
 
 
+@compiled
+def mark(found: Any, rows: Any, data: Any, cloud: Any) -> None:
+    """Put what `clouds` tells of some chips into *rows* of booleans (chips, rows, columns): data there, cloud there."""
+    for i in range(len(rows)):
+        into, clouded = data[rows[i]].ravel(), cloud[rows[i]].ravel()
+        told = found[i].ravel()
+        for k in range(len(told)):
+            into[k] = into[k] & (told[k] != NO_DATA)
+            clouded[k] = told[k] == CLOUD
+
+
 @cache
 def _meanings(mask: Mask) -> npt.NDArray[np.uint8]:
     """What each code from 0 to 65535 means: cloud, cirrus and shadow are `CLOUD`."""

@@ -119,23 +119,25 @@ def _summarise(
     pixels: Any, nodata: int, low: Any, per_step: Any, count: Any, mean: Any, m2: Any, counts: Any
 ) -> None:
     bins, size = counts.shape[2], pixels.shape[2]
-    at = np.empty(size, np.int32)
+    at = np.empty(size, np.uint8)
     parts = np.empty((_PARTS, bins + 1), np.uint32)  # the last for pixels without data
     for i in range(pixels.shape[0]):
         for band in range(pixels.shape[1]):
             values = pixels[i, band]
-            number, total = np.int64(0), np.int64(0)
+            number, total, squares = np.int64(0), np.int64(0), np.int64(0)
             start, rate = low[band], per_step[band]
             for k in range(size):
-                known = values[k] != nodata
-                number += np.int64(known)
-                total += np.int64(values[k]) if known else np.int64(0)
+                value = np.int64(values[k]) if values[k] != nodata else np.int64(0)
+                number += np.int64(values[k] != nodata)
+                total += value
+                squares += value * value
+            if number == 0:
+                continue
+            for k in range(size):
                 place = (np.float64(values[k]) - start) * rate + 1e-9
                 place = 0.0 if place < 0.0 else place
                 place = bins - 1.0 if place > bins - 1.0 else place
-                at[k] = np.int32(place) if known else np.int32(bins)
-            if number == 0:
-                continue
+                at[k] = np.int32(place) if values[k] != nodata else np.int32(bins)
             parts[:] = 0
             for k in range(0, size - size % _PARTS, _PARTS):
                 for part in range(_PARTS):
@@ -146,10 +148,9 @@ def _summarise(
                 for place_ in range(bins):
                     counts[i, band, place_] += parts[part, place_]
             near = np.int64(np.rint(total / number))
-            squares = np.int64(0)
-            for k in range(size):
-                apart = np.int64(values[k]) - near if values[k] != nodata else np.int64(0)
-                squares += apart * apart
+            around = squares - near * (
+                2 * total - number * near
+            )  # squares of what lies beside *near*, exactly
             off = np.float64(total - number * near)
             count[i, band], mean[i, band] = number, total / number
-            m2[i, band] = squares - off * off / number
+            m2[i, band] = around - off * off / number

@@ -5,10 +5,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from curate.catalog import Catalog, InputError, SensorInfo
 from curate.catalog.schema import METADATA_KEY
-from curate.catalog.shards import SensorChips, open_shard, pixels, write_shard
+from curate.catalog.shards import SensorChips, checksums, open_shard, pixels, write_shard
 from train.data import Chips, DataConfig, Sensor, open_catalog
 from train.kinds import KINDS, Rows
 from train.loader import Loader, Order
@@ -172,6 +174,40 @@ def test_a_shard_that_is_not_what_the_catalog_says(make_catalog, tmp_path, damag
     catalog = open_catalog(path)
     with pytest.raises(InputError, match=r"00000\.arrow"):
         Chips(catalog, DataConfig.of(catalog), "train").gather(np.arange(8))
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["opened before", "opened after"])
+def test_a_shard_whose_bytes_change_never_gives_a_wrong_sample(make_catalog, tmp_path, there):
+    opened = open_catalog(make_catalog(tmp_path, chips=8, per_shard=4, shares=(1, 0, 0)))
+    chips = Chips(opened, DataConfig.of(opened), "train")
+    shard = tmp_path / "toy" / "chips" / "00004.arrow"
+    stored = pixels(open_shard.__wrapped__(shard), "s2", 10, 32)
+    start = shard.read_bytes().index(stored[2].tobytes())
+    if there:
+        chips.gather(np.arange(8))
+    with shard.open("r+b") as file:
+        file.seek(start + stored[2].nbytes // 2)
+        byte = file.read(1)[0]
+        file.seek(-1, 1)
+        file.write(bytes([byte ^ 16]))
+    chips.gather(np.array([0, 1, 2, 3, 4, 5, 7]))  # others of the shard are as they were
+    with pytest.raises(InputError, match=r"00004\.arrow has changed") as told:
+        chips.gather(np.arange(8))
+    assert chips.named(np.array([6]))[0] in str(told.value)
+
+
+@settings(max_examples=20, deadline=None)
+@given(bands=st.integers(1, 3), px=st.integers(1, 9), seed=st.integers(0, 99), bit=st.integers(0, 7))
+def test_any_flipped_bit_changes_a_chips_sum(bands, px, seed, bit):
+    random = np.random.default_rng(seed)
+    chips = random.integers(0, 2**16, (3, bands, px, px), np.uint16)
+    whole = b"".join(part + bytes(-len(part) % 8) for part in (chip.tobytes() for chip in chips))
+    words = np.frombuffer(whole, "<u8").reshape(3, -1)
+    before = checksums(chips)
+    assert before.tolist() == [sum(row.tolist()) % 2**64 for row in words]
+    flat = chips.view(np.uint8).reshape(3, -1)
+    flat[1, random.integers(flat.shape[1])] ^= np.uint8(1 << bit)
+    assert (checksums(chips) == before).tolist() == [True, False, True]
 
 
 def without_s1(path, rows):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from curate.catalog import files
 from curate.catalog.errors import InputError
-from curate.catalog.files import append_line, atomic, digest, sweep, write_text
+from curate.catalog.files import Hashed, append_line, atomic, digest, sweep, write_text
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -61,6 +67,38 @@ def test_digests_tell_bytes_apart(tmp_path: Path) -> None:
     a, b, c = (digest(tmp_path / name) for name in "abc")
     assert a == b != c
     assert len(a) == 32
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(sizes=st.lists(st.sampled_from([0, 1, 4095, 4096, 8191, 8192, 8193, 30_000]), max_size=5))
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_hashed_file_holds_what_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direct: bool, sizes: list[int]
+) -> None:
+    monkeypatch.setattr(files, "_ROOM", 8192)
+    write = os.write
+
+    def refused_past_the_cache(handle: int, data: bytes) -> int:
+        if not direct and files.fcntl.fcntl(handle, files.fcntl.F_GETFL) & files._DIRECT:
+            raise OSError(errno.EINVAL, "no direct writes here")
+        return write(handle, data)
+
+    monkeypatch.setattr(os, "write", refused_past_the_cache)
+    parts = [os.urandom(size) for size in sizes]
+    with Hashed(tmp_path / "file") as file:
+        assert [file.write(part) for part in parts] == sizes
+    assert (tmp_path / "file").read_bytes() == b"".join(parts)
+    assert file.digest.hexdigest() == hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def test_a_full_disk_is_told_by_its_own_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space left"), Hashed(tmp_path / "file") as file:
+        file.write(b"x" * (files._ROOM + 1))
+    assert file.closed
 
 
 def test_an_input_error_is_one_line_of_what_why_and_what_to_do() -> None:
