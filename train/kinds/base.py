@@ -54,6 +54,10 @@ class Pretraining(nn.Module):
         """
         raise NotImplementedError
 
+    def masks(self, rows: Rows) -> Mapping[str, Any]:
+        """What is hidden of the whole batch, by sensor, on the CPU; each has `to`."""
+        raise NotImplementedError
+
     def describe(self) -> str:
         """The model in a few words: size, experts, patches."""
         raise NotImplementedError
