@@ -23,7 +23,10 @@ from train.layers.attention import Mlp
 from train.layers.experts import ExpertPool
 from train.layers.routing import Router, Routing
 
-SHAPES = {"cpu": ((128, 4, 1, 4096), (256, 8, 2, 4096)), "cuda": ((768, 8, 1, 65536), (1024, 16, 2, 65536))}
+SHAPES = {  # width, experts, choices, tokens; the last two of a CPU are the stages of `tiny` with 32 chips
+    "cpu": ((128, 4, 1, 4096), (256, 8, 2, 4096), (64, 4, 1, 4608), (128, 4, 1, 1152)),
+    "cuda": ((768, 8, 1, 65536), (1024, 16, 2, 65536)),
+}
 
 
 def per_token(pool: ExpertPool, x: Tensor, chosen: Tensor, gates: Tensor) -> Tensor:
@@ -120,12 +123,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=1, help="of a CPU")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each number, at least")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    name = (
-        torch.cuda.get_device_name() if given.device == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    )
+    name = torch.cuda.get_device_name() if given.device == "cuda" else f"{given.threads} CPU threads"
+    torch.set_num_threads(given.threads)
     print(f"{name}, PyTorch {torch.__version__}")
     print(f"{'shape':<18}{'way':<30}{'MFLOP/tok':>10}{'ktok/s':>10}{'GFLOP/s':>10}{'of dense':>10}")
     table: list[dict[str, object]] = []
