@@ -154,7 +154,7 @@ class HierarchicalMoE(nn.Module):
         for pool in ("collaborative", sensor):
             if pool in self.experts:
                 total = total + self.experts[pool](tokens, self.routers[pool](tokens))
-        return total.reshape(x.shape)
+        return total.reshape(-1, *sizes(x))
 
 
 class MixtureBlock(nn.Module):
@@ -167,7 +167,7 @@ class MixtureBlock(nn.Module):
         """[B, h, w, d] to the same."""
         tokens = x.flatten(1, 2)
         tokens = tokens + self.attn(self.norm1(tokens))
-        out: Tensor = (tokens + self.ffn(self.norm2(tokens), sensor)).reshape(x.shape)
+        out: Tensor = (tokens + self.ffn(self.norm2(tokens), sensor)).reshape(-1, *sizes(x))
         return out
 
 
@@ -187,8 +187,8 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor, apart: Tensor | None) -> Tensor:
         """[B, n, w², d] to the same; *apart* [n, w², w²] is True where a token must not look."""
-        batch, windows, length, dim = x.shape
-        qkv = self.qkv(x).reshape(batch, windows, length, 3, self.num_heads, dim // self.num_heads)
+        windows, length, dim = sizes(x)
+        qkv = self.qkv(x).reshape(-1, windows, length, 3, self.num_heads, dim // self.num_heads)
         q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).unbind(0)  # [B, n, heads, w², d / heads]
         if self.cosine:
             q, k = (
@@ -201,7 +201,7 @@ class WindowAttention(nn.Module):
         if apart is not None:
             scores = scores.masked_fill(apart[:, None], float("-inf"))
         mixed = (scores.softmax(-1) @ v).transpose(2, 3)  # [B, n, w², heads, d / heads]
-        out: Tensor = self.proj(mixed.reshape(batch, windows, length, dim))
+        out: Tensor = self.proj(mixed.reshape(-1, windows, length, dim))
         return out
 
     def _bias(self) -> Tensor:
@@ -232,17 +232,17 @@ class SwinBlock(nn.Module):
         """[B, h, w, d] to the same, residual post-norm."""
         x = x + self.norm1(self._attend(x))
         y = self.ffn(x.flatten(1, 2), sensor)
-        out: Tensor = x + self.norm2(y).reshape(x.shape)
+        out: Tensor = x + self.norm2(y).reshape(-1, *sizes(x))
         return out
 
     def _attend(self, x: Tensor) -> Tensor:
-        batch, high, wide, dim = x.shape
-        w, shift = self.window, self.shift if max(x.shape[1:3]) > self.window else 0
+        high, wide, dim = sizes(x)
+        w, shift = self.window, self.shift if max(high, wide) > self.window else 0
         x = F.pad(x, (0, 0, 0, -wide % w, 0, -high % w)).roll((-shift, -shift), (1, 2))
-        gy, gx = x.shape[1] // w, x.shape[2] // w
-        windows = x.reshape(batch, gy, w, gx, w, dim).transpose(2, 3).reshape(batch, gy * gx, w * w, dim)
+        gy, gx = -(-high // w), -(-wide // w)
+        windows = x.reshape(-1, gy, w, gx, w, dim).transpose(2, 3).reshape(-1, gy * gx, w * w, dim)
         y = self.attn(windows, regions_apart(high, wide, w, shift))
-        y = y.reshape(batch, gy, gx, w, w, dim).transpose(2, 3).reshape(batch, gy * w, gx * w, dim)
+        y = y.reshape(-1, gy, gx, w, w, dim).transpose(2, 3).reshape(-1, gy * w, gx * w, dim)
         inside: Tensor = y.roll((shift, shift), (1, 2))[:, :high, :wide]
         return inside
 
@@ -261,6 +261,11 @@ class PatchMerging(nn.Module):
         return out
 
 
+def sizes(x: Tensor) -> list[int]:
+    """All sizes but the batch's, as numbers, so that an ONNX graph leaves the batch alone open."""
+    return [int(n) for n in x.shape[1:]]
+
+
 def regions_apart(high: int, wide: int, window: int, shift: int) -> Tensor | None:
     """Which tokens of each window are no neighbours in the map: [n, w², w²]; None where all are."""
     rows, columns = high + -high % window, wide + -wide % window
@@ -269,7 +274,8 @@ def regions_apart(high: int, wide: int, window: int, shift: int) -> Tensor | Non
 
     def label(side: int, real: int) -> Tensor:
         place = torch.arange(side)
-        return (place >= side - shift).long() * bool(shift) + 2 * ((place + shift) % side >= real).long()
+        wrapped = (place >= side - shift).long() if shift else torch.zeros_like(place)
+        return wrapped + 2 * ((place + shift) % side >= real).long()
 
     labels = 4 * label(rows, high)[:, None] + label(columns, wide)
     cut = labels.reshape(rows // window, window, columns // window, window).transpose(1, 2)
