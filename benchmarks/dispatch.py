@@ -1,4 +1,4 @@
-"""Tokens a second through a pool of experts: sorted and padded dispatch, the plain loop, a dense MLP of equal work.
+"""Tokens a second through a pool of experts: our dispatches, the plain loop, a dense MLP of equal active size.
 
     python benchmarks/dispatch.py [--device cuda] [--out dispatch.json]
 
@@ -23,7 +23,10 @@ from train.layers.attention import Mlp
 from train.layers.experts import ExpertPool
 from train.layers.routing import Router, Routing
 
-SHAPES = {"cpu": ((128, 4, 1, 4096), (256, 8, 2, 4096)), "cuda": ((768, 8, 1, 65536), (1024, 16, 2, 65536))}
+SHAPES = {  # width, experts, choices, tokens; the last two of a CPU are the stages of `tiny` with 32 chips
+    "cpu": ((128, 4, 1, 4096), (256, 8, 2, 4096), (64, 4, 1, 4608), (128, 4, 1, 1152)),
+    "cuda": ((768, 8, 1, 65536), (1024, 16, 2, 65536)),
+}
 
 
 def per_token(pool: ExpertPool, x: Tensor, chosen: Tensor, gates: Tensor) -> Tensor:
@@ -94,6 +97,7 @@ def measure(
     ways = {
         "dense MLP": (one, tokens),
         "sorted (ours)": (ours("sorted"), tokens),
+        "grouped (ours, for CUDA)": (ours("grouped"), tokens),
         "padded (ours, capacity 1.25)": (ours("padded", padded), tokens),
         "loop over experts": (ours("loop"), tokens),
         "loop over tokens": (slow, len(few)),
@@ -119,14 +123,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=1, help="of a CPU")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each number, at least")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    name = (
-        torch.cuda.get_device_name() if given.device == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    )
+    name = torch.cuda.get_device_name() if given.device == "cuda" else f"{given.threads} CPU threads"
+    torch.set_num_threads(given.threads)
     print(f"{name}, PyTorch {torch.__version__}")
-    print(f"{'shape':<18}{'way':<30}{'ktok/s':>10}{'GFLOP/s':>10}{'of dense':>10}")
+    print(f"{'shape':<18}{'way':<30}{'MFLOP/tok':>10}{'ktok/s':>10}{'GFLOP/s':>10}{'of dense':>10}")
     table: list[dict[str, object]] = []
     for shape in SHAPES[given.device]:
         rows = measure(*shape, given.device, given.seconds)
@@ -135,7 +139,8 @@ def main() -> None:
         for row in rows:
             rate = float(str(row["tokens_per_s"]))
             speed = float(str(row["gflop_per_s"]))
-            print(f"{row['shape']:<18}{row['way']:<30}{rate / 1e3:>10.2f}{speed:>10.1f}{rate / dense:>10.1%}")
+            line = f"{row['shape']:<18}{row['way']:<30}{row['mflop_per_token']:>10.2f}{rate / 1e3:>10.2f}"
+            print(f"{line}{speed:>10.1f}{rate / dense:>10.1%}")
     if given.out:
         given.out.write_text(json.dumps({"device": name, "rows": table}, indent=1) + "\n")
 

@@ -26,12 +26,11 @@ from train.buffers import Buffers
 from train.data import Chips, DataConfig, Sensor, open_catalog
 from train.execution import Execution
 from train.flops import cost
-from train.kinds import Rows
-from train.kinds.csmoe import CrossSensor
+from train.kinds import Kind, Rows, of_any_kind
 from train.loader import Loader
-from train.models import CSMoE, ModelConfig
+from train.models.base import Config
 from train.optimise import TrainConfig, optimiser_for, set_lr
-from train.presets import PAIR, shape
+from train.presets import PAIR
 
 LEAST_REPEATS = 3
 CLEAR_PEAK, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -91,29 +90,31 @@ def bench(
     Raises:
         InputError: no such preset, or a patch that does not divide the image.
     """
+    kinds = [(name, *of_any_kind(name)) for name in presets]
     configs = [
-        (name, shape(name).model(PAIR, setting.image_px, patch)) for name in presets for patch in patches
+        (name, kind, preset.model(PAIR, setting.image_px, patch))
+        for name, kind, preset in kinds
+        for patch in patches
     ]
-    for name, config in configs:
-        yield measure(name, config, setting, peak)
+    for name, kind, config in configs:
+        yield measure(name, kind, config, setting, peak)
         gc.collect()
 
 
-def measure(name: str, config: ModelConfig, setting: Setting, peak: float) -> Row:
+def measure(name: str, kind: Kind, config: Config, setting: Setting, peak: float) -> Row:
     """One row; *peak* in FLOP/s."""
     device, execution, batch = setting.device, setting.execution, setting.batch
     counted = cost(config)
-    torch.manual_seed(0)
-    model = CSMoE(config).to(device)
+    model = kind.untrained(config, 0).to(device)
     execution.prepare(model)
     data = synthetic(config)
-    train = TrainConfig(steps=1000, batch_size=batch, lr=1e-5)
+    train = TrainConfig(steps=1000, batch_size=batch, lr=1e-5, **kind.defaults)
     side = config.image_size
     stored = {
         s: torch.randint(1, 5000, (batch, len(b), side, side)).short() for s, b in config.sensors.items()
     }
     images = data.images({s: values.to(device) for s, values in stored.items()})
-    learning, rows = CrossSensor(model, train), Rows(0, 0, batch, batch)
+    learning, rows = kind.pretraining(model, train), Rows(0, 0, batch, batch)
     masks = {sensor: mask.to(device) for sensor, mask in learning.masks(rows).items()}
 
     def encode() -> None:
@@ -161,9 +162,7 @@ def measure(name: str, config: ModelConfig, setting: Setting, peak: float) -> Ro
     )
 
 
-def timed(
-    work: Callable[[], None], flops: float, config: ModelConfig, setting: Setting, peak: float
-) -> Timing:
+def timed(work: Callable[[], None], flops: float, config: Config, setting: Setting, peak: float) -> Timing:
     """Repeat *work*, of *flops* a pair, after one run that is not counted."""
     device = setting.device
     work()
@@ -187,7 +186,7 @@ def timed(
     )
 
 
-def synthetic(config: ModelConfig) -> DataConfig:
+def synthetic(config: Config) -> DataConfig:
     """Data of the model's sensors with plausible storage and statistics."""
     sensors = tuple(
         Sensor(name, name, bands, "reflectance", 1e-4, 0.0, 0, (0.25,) * len(bands), (0.14,) * len(bands))

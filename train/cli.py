@@ -36,7 +36,9 @@ def main_options(
     """Train and judge foundation models on the catalogs that `curate` writes."""
 
 
-PRESETS_HELP = "tiny, small, base, large; those with -dense; csmae-sesd-base, vit-base, and their like."
+PRESETS_HELP = (
+    "tiny, small, base, large; with -dense; csmae-sesd-base, vit-base, ringmoe-small and their like."
+)
 PATCHES_HELP = "Pixels; several with commas, 8,15,20.  [default: the preset's]"
 
 

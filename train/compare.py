@@ -13,6 +13,7 @@ from train import tables
 from train.bench import Setting, bench, bench_loader, machine, matmul_peak
 from train.execution import PRECISIONS, Execution, choose_device
 from train.flops import cost
+from train.kinds import of_any_kind
 from train.presets import CSMOE, PAIR, shape
 
 COUNTED = (*CSMOE, "csmae-sesd-base", "vit-base")
@@ -41,7 +42,7 @@ def compare_costs(
     chosen = [*dict.fromkeys(presets or COUNTED)]
     found: list[dict[str, Any]] = []
     for patch in patches or (None,):
-        configs = {name: shape(name).model(PAIR, image_px, patch) for name in chosen}
+        configs = {name: of_any_kind(name)[1].model(PAIR, image_px, patch) for name in chosen}
         costs = {
             name: (cost(config, mask_ratio, published=True), cost(config, mask_ratio))
             for name, config in configs.items()

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from curate.catalog import InputError, RunError
 from train.execution import choose_device
-from train.layers import Block
+from train.layers import BLOCKS
 
 if TYPE_CHECKING:
     from train.kinds import Pretraining
@@ -112,6 +112,7 @@ def spread(pretraining: Pretraining, among: Ranks, parallel: str) -> nn.Module:
     """
     if among.world == 1:
         return pretraining
+    pretraining.divide(dist.group.WORLD)
     if parallel == "ddp":
         devices = [among.device] if among.device.type == "cuda" else None
         return DistributedDataParallel(
@@ -122,7 +123,7 @@ def spread(pretraining: Pretraining, among: Ranks, parallel: str) -> nn.Module:
         )
     model = pretraining.model
     mesh = dist.device_mesh.init_device_mesh(among.device.type, (among.world,))
-    for block in [module for module in model.modules() if isinstance(module, Block)]:
+    for block in [module for module in model.modules() if isinstance(module, BLOCKS)]:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
     for method in ("encode", "encode_tokens"):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from curate.catalog import InputError
-from train.layers import Block
+from train.layers import BLOCKS
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -40,7 +40,7 @@ class Execution:
         for module in model.modules():
             if hasattr(module, "checkpointing"):  # a stack of blocks, of any kind
                 module.checkpointing = self.checkpointing  # type: ignore[assignment]
-            if isinstance(module, Block) and self.compiled:
+            if isinstance(module, BLOCKS) and self.compiled:
                 module.compile()
 
     def autocast(self, device: torch.device | str) -> torch.autocast:

@@ -2,8 +2,8 @@
 
     model.safetensors      the encoder's weights; bands, units, statistics and licence in its metadata
     config.json            shape, sensors with bands in order, units and statistics; what transformers reads
-    modeling_csmoe.py      the encoder in plain PyTorch (`train/export_modeling.py`, copied)
-    modeling_csmoe_hf.py   the same for transformers, AutoModel.from_pretrained(folder, trust_remote_code=True)
+    modeling_KIND.py       the encoder in plain PyTorch (`train/export_modeling.py`, copied); csmoe or ringmoe
+    modeling_KIND_hf.py    the same for transformers, AutoModel.from_pretrained(folder, trust_remote_code=True)
     torchgeo_weights.py    an entry as torchgeo's models have them
     README.md              the model's card
     encoder.onnx           with --onnx: one sensor's features, or all sensors'
@@ -28,31 +28,34 @@ from train import export_modeling
 from train.checkpoint import load_model
 from train.data import DataConfig
 from train.evaluate.card import LICENCE, card_text, model_card
-from train.models import CSMoE
+from train.models import CSMoE, Model
+from train.models.ringmoe import RingMoE
 
-CONFIG, WEIGHTS, MODELING, CARD, ONNX = (
-    "config.json", "model.safetensors", "modeling_csmoe.py", "README.md", "encoder.onnx",
-)  # fmt: skip
+CONFIG, WEIGHTS, CARD, ONNX = "config.json", "model.safetensors", "README.md", "encoder.onnx"
+NAMES = {"csmoe": "CSMoE", "ringmoe": "RingMoE"}  # of the classes, by the kind that the modelling file knows
+LEFT = ("decoder", "heads.", "mask_token")  # parameters that only pretraining needs
 SAME = 1e-5  # largest difference between features here and as exported
 TRANSFORMERS = '''"""The exported encoder: transformers.AutoModel.from_pretrained(folder, trust_remote_code=True)."""
 
 from transformers import PretrainedConfig, PreTrainedModel
 
-from .modeling_csmoe import Encoder
+from .modeling_{kind} import Encoder, encoder_of
+
+PARTS = {parts}
 
 
-class CSMoEConfig(PretrainedConfig):
-    model_type = "csmoe"
+class {name}Config(PretrainedConfig):
+    model_type = "{kind}"
 
 
-class CSMoEModel(PreTrainedModel):
-    config_class = CSMoEConfig
+class {name}Model(PreTrainedModel):
+    config_class = {name}Config
     base_model_prefix = "encoder"
     main_input_name = "images"
 
     def __init__(self, config):
         super().__init__(config)
-        self.encoder = Encoder({name: getattr(config, name) for name in ("model", "mixtures", "sensors")})
+        self.encoder = encoder_of({{name: getattr(config, name) for name in PARTS}})
         self.post_init()
 
     def forward(self, images):
@@ -80,7 +83,7 @@ class {name}_Weights(WeightsEnum):
 
 def {function}(weights=None, features_only=False):
     """The encoder of one sensor: maps [B, bands, H, W] to features [B, D], or to a pyramid of maps."""
-    from modeling_csmoe import load
+    from modeling_{function} import load
 
     weights = weights or next(iter({name}_Weights))
     sensor, folder = weights.meta["sensor"], Path(weights.url.removeprefix("file://"))
@@ -113,33 +116,35 @@ def export(
     """Write the encoder of *weights* to folder *out*; features are compared before it is done.
 
     Raises:
-        InputError: the model is of a kind that has no modelling file, or *out* is a file.
+        InputError: the model is of a kind that has no modelling file, its features depend on what else is in a batch,
+            or *out* is a file.
         RunError: the exported encoder gives other features.
     """
     model, data = load_model(weights)
-    if not isinstance(model, CSMoE):
-        raise InputError(
-            f"A {type(model).__name__} cannot be exported yet",
-            "the modelling file knows CSMoE and CSMAE only",
-        )
+    config = exported_config(model, data)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file", "an export needs a folder", "Choose another with --out")
     card = model_card(model, data, weights, licence)
     title = name or card["run"]
     out.mkdir(parents=True, exist_ok=True)
-    config = exported_config(model, data, card)
+    kind = config["model_type"]
+    config |= {"licence": licence, "card": {key: value for key, value in card.items() if key != "data"}}
     tensors = {
         f"encoder.{key}": value.contiguous().cpu()
         for key, value in model.state_dict().items()
-        if not key.startswith("decoder")
+        if not key.startswith(LEFT)
     }
     metadata = {"format": "pt", "card": json.dumps(card)}
     with atomic(out / WEIGHTS) as part:
         save_file(tensors, part, metadata=metadata)
     write_text(out / CONFIG, json.dumps(config, indent=1) + "\n")
-    write_text(out / MODELING, Path(export_modeling.__file__).read_text(encoding="utf-8"))
-    write_text(out / "modeling_csmoe_hf.py", TRANSFORMERS)
-    write_text(out / "torchgeo_weights.py", torchgeo_entry(out, data, card))
+    write_text(out / f"modeling_{kind}.py", Path(export_modeling.__file__).read_text(encoding="utf-8"))
+    parts = tuple(
+        key for key in config if key in ("model_type", "model", "mixtures", "layout", "routing", "sensors")
+    )
+    wrapper = TRANSFORMERS.format(kind=kind, name=NAMES[kind], parts=parts)
+    write_text(out / f"modeling_{kind}_hf.py", wrapper)
+    write_text(out / "torchgeo_weights.py", torchgeo_entry(kind, data, card))
     write_text(out / CARD, card_text(card, title))
     images = examples(data)
     say(f"exported {out}; features differ by at most {check_same(model, data, out, images):.1e}")
@@ -148,46 +153,84 @@ def export(
     return out
 
 
-def exported_config(model: CSMoE, data: DataConfig, card: dict[str, Any]) -> dict[str, Any]:
-    """config.json: shape, sensors and where transformers finds the classes."""
-    c = model.config
-    shape = (
-        "embed_dim", "num_heads", "specific_depth", "shared_depth", "mlp_ratio", "patch_size", "image_size", "pool",
-    )  # fmt: skip
+def exported_config(model: Model, data: DataConfig) -> dict[str, Any]:
+    """config.json: shape, sensors and where transformers finds the classes.
+
+    Raises:
+        InputError: the modelling file does not know such a model.
+    """
+    if isinstance(model, CSMoE):
+        kind, shape = "csmoe", csmoe_shape(model)
+    elif isinstance(model, RingMoE):
+        kind, shape = "ringmoe", ringmoe_shape(model)
+    else:
+        raise InputError(
+            f"A {type(model).__name__} cannot be exported",
+            "the modelling file knows CSMoE, CSMAE and RingMoE",
+        )
     sensors = [
         {"prefix": s.prefix, "name": s.name, "bands": s.bands, "unit": s.unit, "mean": s.mean, "std": s.std}
         for s in data.sensors
     ]
+    classes = {"AutoConfig": f"{NAMES[kind]}Config", "AutoModel": f"{NAMES[kind]}Model"}
     return {
-        "architectures": ["CSMoEModel"],
-        "auto_map": {
-            "AutoConfig": "modeling_csmoe_hf.CSMoEConfig",
-            "AutoModel": "modeling_csmoe_hf.CSMoEModel",
-        },
-        "model_type": "csmoe",
-        "model": {name: getattr(c, name) for name in shape},
-        "mixtures": [c.mixture(block) for block in range(c.specific_depth + c.shared_depth)],
+        "architectures": [f"{NAMES[kind]}Model"],
+        "auto_map": {auto: f"modeling_{kind}_hf.{name}" for auto, name in classes.items()},
+        "model_type": kind,
+        **shape,
         "sensors": sensors,
         "resolution_m": data.resolution_m,
         "simulated": data.simulated,
-        "licence": card["licence"],
-        "card": {key: value for key, value in card.items() if key != "data"},
     }
 
 
-def torchgeo_entry(out: Path, data: DataConfig, card: dict[str, Any]) -> str:
+def csmoe_shape(model: CSMoE) -> dict[str, Any]:
+    """What decides the shape of a CSMoE's encoder."""
+    c = model.config
+    names = (
+        "embed_dim", "num_heads", "specific_depth", "shared_depth", "mlp_ratio", "patch_size", "image_size", "pool",
+    )  # fmt: skip
+    mixtures = [c.mixture(block) for block in range(c.specific_depth + c.shared_depth)]
+    return {"model": {name: getattr(c, name) for name in names}, "mixtures": mixtures}
+
+
+def ringmoe_shape(model: RingMoE) -> dict[str, Any]:
+    """What decides the shape of a RingMoE's encoder.
+
+    Raises:
+        InputError: its experts have a capacity.
+    """
+    c = model.config
+    routing = {"specialised": c.specialised_routing, "common": c.common_routing}
+    if any(each.capacity is not None for each in routing.values()):
+        raise InputError(
+            "A RingMoE whose experts have a capacity cannot be exported",
+            "which tokens they drop depends on the other images of a batch",
+            "Train it without --compat and --variant capacity",
+        )
+    names = (
+        "backbone", "embed_dim", "depths", "heads", "window", "cosine", "mlp_ratio", "patch_size", "image_size",
+    )  # fmt: skip
+    return {
+        "model": {name: getattr(c, name) for name in names},
+        "layout": [c.block_layout(block) for block in range(sum(c.depths))],
+        "routing": {name: {"k": each.k, "gate": each.gate} for name, each in routing.items()},
+    }
+
+
+def torchgeo_entry(kind: str, data: DataConfig, card: dict[str, Any]) -> str:
     """The file with torchgeo's entries."""
     entries = []
     for s in data.sensors:
         meta = {
             "sensor": s.prefix, "in_chans": len(s.bands), "bands": list(s.bands), "units": s.unit,
-            "model": "csmoe", "license": card["licence"], "dataset": data.region, "chip_px": data.chip_px,
+            "model": kind, "license": card["licence"], "dataset": data.region, "chip_px": data.chip_px,
         }  # fmt: skip
         entries.append(
             f"    {s.prefix.upper()} = Weights(\n        url=FOLDER.resolve().as_uri(),\n        transforms=None,\n"
             f"        meta={meta!r},\n    )\n"
         )
-    return TORCHGEO.format(name="CSMoE", function="csmoe", entries="".join(entries))
+    return TORCHGEO.format(name=NAMES[kind], function=kind, entries="".join(entries))
 
 
 def examples(data: DataConfig, count: int = 3) -> dict[str, torch.Tensor]:
@@ -201,7 +244,7 @@ def examples(data: DataConfig, count: int = 3) -> dict[str, torch.Tensor]:
 
 
 @torch.inference_mode()
-def check_same(model: CSMoE, data: DataConfig, folder: Path, images: dict[str, torch.Tensor]) -> float:
+def check_same(model: Model, data: DataConfig, folder: Path, images: dict[str, torch.Tensor]) -> float:
     """The largest difference of features between *model* and the export in *folder*, relative to the largest feature.
 
     Raises:

@@ -16,6 +16,7 @@ from train.cli import app
 from train.compare import compare_costs, compare_speed
 from train.execution import Execution
 from train.flops import cost
+from train.kinds import of_any_kind
 from train.presets import PAIR, shape
 
 SETTING = Setting(torch.device("cpu"), Execution(), batch=2, seconds=0.01)
@@ -34,6 +35,14 @@ def test_rows_fit_together():
         assert timing.tokens_per_s == pytest.approx(2 * 36 * timing.pairs_per_s)
         assert timing.mfu == pytest.approx(timing.pairs_per_s * flops / 1e11)
         assert timing.peak_memory_gb > 0.01
+
+
+def test_kinds_stand_beside_each_other():
+    kind, preset = of_any_kind("ringmoe-vit-tiny+top2")
+    row = next(bench(["ringmoe-vit-tiny+top2"], [30], SETTING, peak=1e11))
+    counted = cost(preset.model(PAIR, 120, 30))
+    assert (kind.name, row.tokens) == ("ringmoe", 16)
+    assert (row.encode_gflop, row.step_gflop) == (counted.encode_total / 1e9, counted.step / 1e9)
 
 
 def test_a_plain_vit_reads_all_bands_as_one_image():

@@ -24,6 +24,23 @@ RANKS = Path(__file__).with_name("ranks.py")
 SMALL = ("--set", "model.embed_dim=24", "--set", "model.decoder_dim=16", "--set", "model.decoder_heads=2")
 QUICK = ("--preset", "tiny", "--batch-size", 8, "--patch-size", 8, "--device", "cpu", "--no-probe", *SMALL)
 EXACT = ("--set", "model.gather=true", "--set", "train.log_every=1", "--set", "train.save_every=3")
+RING = (
+    *(
+        "--preset",
+        "tiny",
+        "--batch-size",
+        8,
+        "--patch-size",
+        4,
+        "--device",
+        "cpu",
+        "--no-probe",
+        "--max-steps",
+        4,
+    ),
+    *("--set", "model.embed_dim=16", "--set", "model.heads=[2,2]", "--set", "train.log_every=1"),
+    *("--ratios", "s2=4,s1=1", "--set", "train.save_every=2"),  # of eight chips six or seven show s2
+)
 SIX_STEPS = (*QUICK, *EXACT, "--max-steps", 6, "--ema", 0.9, "--probe-every", 4)
 
 
@@ -32,9 +49,9 @@ def environment() -> dict[str, str]:
 
 
 def two_ranks(*lines: tuple[object, ...]) -> list[str]:
-    """The command that runs `train csmoe` once for each of *lines*, one after the other."""
+    """The command that runs `train` once for each of *lines*, one after the other."""
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(RANKS)]
-    return [sys.executable, *launch, json.dumps([["csmoe", *map(str, line)] for line in lines])]
+    return [sys.executable, *launch, json.dumps([[*map(str, line)] for line in lines])]
 
 
 def logged(folder: Path, event: str) -> list[dict[str, float]]:
@@ -53,13 +70,15 @@ def alone(toy, tmp_path_factory, train_here):
 
 @pytest.fixture(scope="module")
 def together(toy, tmp_path_factory):
-    """Two ranks, in six runs: the folder of these, how each ended, and what was said.
+    """Two ranks, in eight runs: the folder of these, how each ended, and what was said.
 
     The last run has no end: it is stopped by SIGTERM, which torchrun passes on.
     """
     folder = tmp_path_factory.mktemp("together")
-    catalog = ("--catalog", toy)
+    catalog, ring = ("csmoe", "--catalog", toy), ("ringmoe", "--catalog", toy)
     lines = (
+        (*ring, "--out", folder / "ring-ddp", *RING),
+        (*ring, "--out", folder / "ring-fsdp", *RING, "--parallel", "fsdp"),
         (*catalog, "--out", folder / "ddp", *SIX_STEPS),
         (*catalog, "--out", folder / "fsdp", *SIX_STEPS, "--parallel", "fsdp"),
         (*catalog, "--out", folder / "ddp", *QUICK),
@@ -100,6 +119,23 @@ def test_two_ranks_train_as_one_with_the_whole_batch(alone, together, parallel):
         torch.testing.assert_close(second[key]["exp_avg"], moments["exp_avg"], rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_ranks_train_a_ringmoe_as_one(parallel, together, toy, tmp_path, train_here):
+    """Also where one rank has fewer images of a sensor, or none: balance and errors are those of the whole batch."""
+    alone, run = tmp_path / "alone", together[0] / f"ring-{parallel}"
+    done = train_here("ringmoe", "--catalog", toy, "--out", alone, *RING)
+    assert done.returncode == 0, done.stderr
+    for event in ("train", "val"):
+        pairs = list(zip(logged(alone, event), logged(run, event), strict=True))
+        assert pairs
+        for one, two in pairs:
+            for name in set(one) - {"event", "pairs_per_s", "data_wait"}:
+                assert two[name] == pytest.approx(one[name], rel=5e-5), (event, name)
+    first, second = (read_checkpoint(folder)["optimiser"]["state"] for folder in (alone, run))
+    for key, moments in first.items():
+        torch.testing.assert_close(second[key]["exp_avg"], moments["exp_avg"], rtol=1e-3, atol=1e-6)
+
+
 def test_a_run_goes_on_with_another_number_of_ranks(alone, together, toy, tmp_path, train_here):
     """Checkpoints are whole, whoever wrote them: three steps sharded over two ranks, then three on one."""
     folder = tmp_path / "run"
@@ -119,7 +155,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(alone, together, toy, tmp_pa
 
 def test_one_rank_speaks(together):
     _, said, errors = together
-    assert said.count("catalog ") == 4  # of the runs that began
+    assert said.count("catalog ") == 6  # of the runs that began
     assert errors.count("already holds a run") == 1
 
 

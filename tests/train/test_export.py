@@ -24,17 +24,20 @@ from train.evaluate.embed import embed
 from train.evaluate.images import open_images
 from train.export import export
 from train.kinds import KINDS
+from train.models.ringmoe_presets import ring_preset
 from train.optimise import TrainConfig
+
+S2_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 
 
 def quiet(_: object) -> None:
     pass
 
 
-def save(folder: Path, config, toy: Path) -> Path:
+def save(folder: Path, config, toy: Path, kind: str = "csmoe") -> Path:
     save_weights(
         folder,
-        KINDS["csmoe"].untrained(config, 3),
+        KINDS[kind].untrained(config, 3),
         DataConfig.of(open_catalog(toy)),
         TrainConfig(10, 8, 1e-3),
         10,
@@ -75,7 +78,9 @@ sys.meta_path.insert(0, Closed())
 folder, images, out = sys.argv[1:]
 sys.path.insert(0, folder)
 import torch
-from modeling_csmoe import load
+import importlib, pathlib
+(path,) = (p for p in pathlib.Path(folder).glob("modeling_*.py") if not p.stem.endswith("_hf"))
+load = importlib.import_module(path.stem).load
 x = torch.load(images, weights_only=True)
 with torch.inference_mode():
     torch.save(load(folder)(x), out)
@@ -103,6 +108,116 @@ def test_every_shape_is_exported(change, toy, small_config, tmp_path):
     said = []
     export(save(tmp_path / "run", config, toy), tmp_path / "out", say=said.append)  # compares features
     assert len(said) == 1
+
+
+def ring(name: str = "tiny", patch: int = 4, **changes):
+    """A small RingMoE for the toy catalog."""
+    preset = replace(ring_preset(name), embed_dim=16, heads=(2,) * len(ring_preset(name).depths), window=3)
+    bands = {"s2": S2_BANDS, "s1": ("VV", "VH")}
+    return replace(preset.model(bands, 32, patch), **changes)
+
+
+@pytest.fixture(scope="module")
+def ring_weights(toy, tmp_path_factory):
+    return save(tmp_path_factory.mktemp("ring"), ring(), toy, "ringmoe")
+
+
+@pytest.fixture(scope="module")
+def ring_folder(ring_weights, tmp_path_factory):
+    return export(ring_weights, tmp_path_factory.mktemp("ring-export"), say=quiet)
+
+
+def ring_features(weights: Path, images) -> dict[str, torch.Tensor]:
+    """What the trainer gives the same physical values."""
+    model, data = load_model(weights)
+    with torch.inference_mode():
+        return model.encode(normalised(data, images))
+
+
+def normalised(data, images):
+    """The images as the trainer's models take them."""
+    found = {}
+    for s in (each for each in data.sensors if each.prefix in images):
+        mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (s.mean, s.std))
+        found[s.prefix] = ((images[s.prefix] - mean) / std).nan_to_num()
+    return found
+
+
+def test_plain_torch_gives_a_ringmoes_features(ring_weights, ring_folder, physical, tmp_path):
+    images, _ = physical
+    torch.save(images, tmp_path / "x.pt")
+    arguments = [str(ring_folder), str(tmp_path / "x.pt"), str(tmp_path / "f.pt")]
+    subprocess.run([sys.executable, "-I", "-c", ELSEWHERE, *arguments], check=True, cwd=tmp_path)
+    found, expected = torch.load(tmp_path / "f.pt", weights_only=True), ring_features(ring_weights, images)
+    assert found.keys() == expected.keys()
+    for sensor, features in expected.items():
+        assert (found[sensor] - features).abs().max() < 1e-5
+
+
+PRUNED = ({"s2": 1, "s2 closed": 3, "s1": 4, "collaborative": 2, "collaborative closed": 2},) * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("tiny+top2+cosine", {}),
+        ("tiny+no-shared", {"patch": 2}),  # windows that are moved, and padded
+        ("tiny+no-specialised", {}),
+        ("tiny+dense-active", {}),
+        ("vit-tiny", {}),
+        ("tiny", {"layout": PRUNED}),
+    ],
+    ids=["top2+cosine", "moved windows", "no specialised", "dense", "vit", "pruned"],
+)
+def test_every_shape_of_ringmoe_is_exported(name, fields, toy, tmp_path):
+    said = []
+    export(save(tmp_path / "run", ring(name, **fields), toy, "ringmoe"), tmp_path / "out", say=said.append)
+    assert len(said) == 1
+
+
+def test_a_ringmoes_tokens_and_pyramid(ring_weights, ring_folder, physical):
+    from train import export_modeling
+
+    images, _ = physical
+    model, data = load_model(ring_weights)
+    own = normalised(data, images)
+    with torch.inference_mode():
+        tokens = export_modeling.load(ring_folder).encode_tokens(images)
+        pyramid = export_modeling.load(ring_folder, features_only=True, sensor="s1")
+        maps, expected = pyramid(images["s1"]), model.pyramid({"s1": own["s1"]})["s1"]
+        torch.testing.assert_close(tokens["s2"], model.encode_tokens(own)["s2"], atol=1e-5, rtol=1e-5)
+    for ours, theirs in zip(maps, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    assert [(i["num_chs"], i["reduction"]) for i in pyramid.feature_info] == [(16, 4), (32, 8)]
+
+
+def test_a_ringmoes_onnx(ring_weights, physical, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    export(ring_weights, tmp_path, onnx=True, say=quiet)  # compares them on random images
+    images, _ = physical
+    session = onnxruntime.InferenceSession(str(tmp_path / "encoder.onnx"), providers=["CPUExecutionProvider"])
+    found = session.run(["s2_features", "s1_features"], {s: x.numpy() for s, x in images.items()})
+    expected = ring_features(ring_weights, images)
+    for values, sensor in zip(found, ("s2", "s1"), strict=True):
+        assert np.abs(values - expected[sensor].numpy()).max() < 1e-5
+
+
+def test_transformers_loads_a_ringmoe(ring_weights, ring_folder, physical, tmp_path, monkeypatch):
+    transformers = pytest.importorskip("transformers")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path))
+    images, _ = physical
+    model = transformers.AutoModel.from_pretrained(ring_folder, trust_remote_code=True)
+    with torch.inference_mode():
+        found = model(images)
+    for sensor, features in ring_features(ring_weights, images).items():
+        assert (found[sensor] - features).abs().max() < 1e-5
+
+
+def test_a_capacity_is_refused(toy, tmp_path):
+    weights = save(tmp_path / "run", ring("tiny+capacity"), toy, "ringmoe")
+    with pytest.raises(InputError, match="capacity cannot be exported"):
+        export(weights, tmp_path / "out", say=quiet)
 
 
 def test_tokens_other_sizes_and_pyramids(folder, weights, physical):

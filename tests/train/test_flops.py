@@ -10,7 +10,10 @@ from typer.testing import CliRunner
 
 from train.cli import app
 from train.flops import attention, cost, measured
+from train.layers.hierarchical import COLLABORATIVE
+from train.layers.routing import Routing
 from train.models import ModelConfig
+from train.models.ringmoe_presets import RingPreset, ring_preset
 from train.presets import PAIR, shape
 
 SMALL = ModelConfig(
@@ -49,6 +52,42 @@ def test_formulas_are_what_torch_counts(fields, ratio):
     config = replace(SMALL, **fields)
     counted = cost(config, ratio, batch=3)
     assert measured(config, ratio, batch=3) == [3 * counted.encode_total, 3 * counted.step]
+
+
+RING = RingPreset(8, (2, 2), (2, 4), 4, 2, 1, 1e-3, window=4)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "+top2",
+        "+no-specialised",
+        "+no-collaborative",
+        "+no-shared",
+        "+dense-active",
+        "+dense-total",
+        "+pixels",
+        "+indices",
+        "+gamma",
+    ],
+)
+@pytest.mark.parametrize("image", [32, 40], ids=lambda px: f"{px}px")
+def test_ringmoe_costs_what_torch_counts(name, image):
+    """At 40 px windows of 4 × 4 do not divide the second stage, which is padded."""
+    changed = replace(RING, changes=ring_preset(f"tiny{name}").changes)
+    config = changed.model(PAIR, image, 4)
+    counted = cost(config)
+    assert measured(config, batch=3) == [3 * counted.encode_total, 3 * counted.step]
+
+
+def test_a_ringmoe_of_one_stage_and_a_pruned_one_cost_what_torch_counts():
+    vit = replace(RING, depths=(3,), heads=(2,), backbone="vit", moe_blocks=(1,)).model(PAIR, 24, 4)
+    plain = RING.model(PAIR, 32, 4)
+    layout = [{**plain.block_layout(i), COLLABORATIVE: 1, f"{COLLABORATIVE} closed": 3} for i in range(4)]
+    for config in (vit, replace(plain, layout=tuple(layout), specialised_routing=Routing(k=2))):
+        counted = cost(config)
+        assert measured(config, batch=2) == [2 * counted.encode_total, 2 * counted.step]
 
 
 def test_the_published_shape_costs_what_the_reference_counts():

@@ -1,6 +1,7 @@
 """RingMoE through the common trainer, from the catalog to smaller models."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -51,6 +52,7 @@ def test_a_run_says_how_its_experts_are_used(run):
     assert "random weights" in output
     assert "collaborative" in output
     assert "the task's gradient reaches 12 of 12" in output
+    assert re.search(r"sensors  error .*: s2 \d\.\d+ -> \d\.\d+ \([+-]\d+%\), s1 \d", output)
     fields = json.loads((folder / "experts.json").read_text())
     assert {use["pool"] for use in fields["use"]} == {"s2", "s1", "collaborative"}
 

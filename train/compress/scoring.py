@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from rich.table import Table
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,10 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from train.data import Chips
 from train.evaluate.embed import embed
 from train.evaluate.knn import Floats, Ints, knn
-from train.evaluate.probe import labels_of
+from train.evaluate.linear import choose_strength, fit
+from train.evaluate.probe import labels_of, standardised
 from train.models import Model
-
-PENALTY = 0.01  # of the linear probe, on the weights of standardised features
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,9 @@ def step(
         if len(np.unique(votes)) < 2 or not len(truth):
             continue
         a, b = standardised(inside[known], outside[wanted])
+        places = bank.columns["place"][known].astype(str)
         near[label] = float((knn(a, votes, b) == truth).mean())
-        linear[label] = float((linear_probe(a, votes, b) == truth).mean())
+        linear[label] = float((linear_probe(a, votes, b, places) == truth).mean())
     return Step(
         name,
         sum(p.numel() for n, p in model.named_parameters() if not n.startswith(("heads.", "decoder"))),
@@ -72,30 +71,11 @@ def step(
     )
 
 
-def standardised(bank: Floats, queries: Floats) -> tuple[Floats, Floats]:
-    """Both with the bank's mean 0 and deviation 1."""
-    std = np.where(bank.std(0) > 0, bank.std(0), 1)
-    return (bank - bank.mean(0)) / std, (queries - bank.mean(0)) / std
-
-
-def linear_probe(bank: Floats, labels: Ints, queries: Floats) -> npt.NDArray[np.int64]:
-    """Classes of *queries* by multinomial logistic regression on *bank*, penalised, to its optimum by L-BFGS."""
-    x, y = torch.as_tensor(bank, dtype=torch.float64), torch.as_tensor(labels)
-    weight = torch.zeros(x.shape[1], int(y.max()) + 1, dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(weight.shape[1], dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        optimiser.zero_grad()
-        loss = F.cross_entropy(x @ weight + bias, y) + PENALTY * weight.square().sum() / 2
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        scores = torch.as_tensor(queries, dtype=torch.float64) @ weight + bias
-    found: npt.NDArray[np.int64] = scores.argmax(1).numpy()
-    return found
+def linear_probe(bank: Floats, votes: Ints, queries: Floats, places: npt.NDArray[np.str_]) -> Ints:
+    """Classes of *queries* by the logistic regression of `train probe`, its penalty chosen on places of the bank."""
+    hot = np.eye(int(votes.max()) + 1, dtype=np.int8)[votes]
+    strength = choose_strength(bank, hot, False, places)
+    return np.asarray(fit(bank, hot, False, strength).scores(queries).argmax(1), np.int64)
 
 
 def random_images(model: Model, sensor: str, count: int, px: int) -> dict[str, torch.Tensor]:
@@ -120,16 +100,16 @@ def encode_flops(model: Model, sensor: str, px: int) -> float:
 @torch.inference_mode()
 def images_per_s(model: Model, sensor: str, px: int, seconds: float = 2.0, batch: int = 32) -> float:
     """Images of *sensor* encoded a second, the best of several batches."""
-    images, best, end = random_images(model, sensor, batch, px), float("inf"), time.perf_counter() + seconds
+    images, taken = random_images(model, sensor, batch, px), list[float]()
     cuda = next(model.parameters()).is_cuda
     model.encode(images)
-    while time.perf_counter() < end:
+    while not taken or sum(taken) < seconds:
         started = time.perf_counter()
         model.encode(images)
         if cuda:
             torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - started)
-    return batch / best if best < float("inf") else 0.0
+        taken.append(time.perf_counter() - started)
+    return batch / min(taken)
 
 
 def steps_table(steps: Sequence[Step], title: str, caption: str) -> Table:

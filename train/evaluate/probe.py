@@ -104,7 +104,7 @@ def probe(model: Model, baseline: Model, bank: Chips, queries: Chips, seed: int 
         places = queries.columns["place"][wanted].astype(str)
         for kind, (in_bank, in_queries) in kinds.items():
             for sensors in (ALL, *model.sensors):
-                inside, outside = _standardised(in_bank[sensors][known], in_queries[sensors][wanted])
+                inside, outside = standardised(in_bank[sensors][known], in_queries[sensors][wanted])
                 predicted = knn(inside, votes, outside, K, device=next(model.parameters()).device)
                 plans[name].results.append(Result(kind, sensors, score(truth, predicted, places, seed=seed)))
     return list(plans.values())
@@ -147,7 +147,8 @@ def _band_means(chips: Chips) -> Features:
     return {**by_sensor, ALL: means}
 
 
-def _standardised(bank: Floats, queries: Floats) -> tuple[Floats, Floats]:
+def standardised(bank: Floats, queries: Floats) -> tuple[Floats, Floats]:
+    """Both with the bank's mean 0 and deviation 1."""
     mean, std = bank.mean(0), bank.std(0)
     std = np.where(std > 0, std, 1)
     return (bank - mean) / std, (queries - mean) / std

@@ -54,6 +54,13 @@ class Pretraining(nn.Module):
         """
         raise NotImplementedError
 
+    def divide(self, group: Any) -> None:
+        """Take note that the ranks of *group* each see a part of a batch, where losses are no mean over its images."""
+
+    def masks(self, rows: Rows) -> Mapping[str, Any]:
+        """What is hidden of the whole batch, by sensor, on the CPU; each has `to`."""
+        raise NotImplementedError
+
     def describe(self) -> str:
         """The model in a few words: size, experts, patches."""
         raise NotImplementedError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,9 @@ class MaskedCells(Pretraining):
         self.stats = output.stats
         zero = output.losses["total"].new_zeros(())
         return {**output.losses, **{f"error_{s}": output.terms.get(s, zero) for s in self.model.sensors}}
+
+    def divide(self, group: Any) -> None:
+        self.model.ranks = group
 
     def masks(self, rows: Rows) -> dict[str, CellMask]:
         """Masks of the whole batch by sensor, on the CPU."""

@@ -1,7 +1,8 @@
 """Experts divided over ranks: each rank holds some experts of every pool and all else, and tokens travel to them.
 
 Rows that are sorted by expert are sorted by rank, too: one all-to-all takes them to the ranks that hold their experts,
-one brings the answers back. Every rank must see the same sensors in a step, for each pool is one exchange.
+one brings the answers back. Every rank must name the same sensors in a step, with or without images: each pool is one
+exchange.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from train.layers.experts import ExpertPool
-from train.layers.routing import Router
 from train.layers.soft_moe import Experts
 
 
@@ -63,8 +63,6 @@ def shard_experts(model: nn.Module, group: Any = None) -> None:
     group = dist.group.WORLD if group is None else group
     ranks, rank = dist.get_world_size(group), dist.get_rank(group)
     for module in model.modules():
-        if isinstance(module, Router):
-            module.ranks = group
         if isinstance(module, ExpertPool) and len(module.fc1.weight) % ranks == 0:
             module.sharded = Shards(group)
             for layer in (module.fc1, module.fc2):

@@ -1,7 +1,9 @@
 """Experts of a sparse mixture as stacked weights, and ways to send each token to its own.
 
-- `sorted`: tokens in the order of their experts, and one grouped product over segments of any length. Nothing is
-  padded or dropped; the same code on a CPU and on CUDA.
+- `sorted`: tokens in the order of their experts, each expert over its own segment, of any length: nothing is padded or
+  dropped. A CPU takes the segments one by one, each with the two products that suit its cache best.
+- `grouped`: the same with one grouped product over all segments, which spares CUDA a launch for each of them and the
+  wait for their lengths.
 - `padded`: tokens in a block of equally many rows for each expert, and one batched product. For a capacity; its
   shapes do not depend on the data.
 - `loop`: expert by expert, as a formula would be read. The oracle of the tests.
@@ -9,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,7 +22,7 @@ from train.layers.linear import affine
 from train.layers.routing import Routes
 from train.layers.soft_moe import Experts
 
-DISPATCHES = ("sorted", "padded", "loop")
+DISPATCHES = ("sorted", "grouped", "padded", "loop")
 _GROUPED: Any = getattr(F, "grouped_mm", None)  # None before PyTorch 2.10
 _GROUPED_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -28,7 +31,7 @@ class ExpertPool(nn.Module):
     """E experts E_i(x) = W2_i gelu(W1_i x + b1_i) + b2_i, of which each token has a few.
 
     Args:
-        dispatch: one of `DISPATCHES`; by default `padded` where there is a capacity, else `sorted`.
+        dispatch: one of `DISPATCHES`; by default `padded` where there is a capacity, else `sorted`, on CUDA `grouped`.
     """
 
     def __init__(self, dim: int, hidden: int, experts: int, dispatch: str | None = None) -> None:
@@ -40,16 +43,24 @@ class ExpertPool(nn.Module):
 
     def forward(self, x: Tensor, routes: Routes) -> Tensor:
         """Σ_i gate_i E_i(x) over the chosen experts: tokens [T, D] to tokens [T, D]."""
-        way = self.dispatch or ("padded" if routes.place is not None and self.sharded is None else "sorted")
+        way = self.dispatch or ("grouped" if x.is_cuda else "sorted")
+        if self.dispatch is None and routes.place is not None and self.sharded is None:
+            way = "padded"
         return getattr(self, f"_{way}")(x, routes)  # type: ignore[no-any-return]
 
     def _sorted(self, x: Tensor, routes: Routes) -> Tensor:
+        return self._in_order(x, routes, self.one_by_one)
+
+    def _grouped(self, x: Tensor, routes: Routes) -> Tensor:
+        return self._in_order(x, routes, self.at_once)
+
+    def _in_order(self, x: Tensor, routes: Routes, answer: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         order, counts = by_expert(routes.chosen, self._experts())  # [T·k], [E]
-        k = routes.chosen.shape[1]
-        rows = x[order // k]  # [T·k, D]
-        answers = self.sharded(self.answer, rows, counts) if self.sharded else self.answer(rows, counts)
-        back = answers[order.argsort()].reshape(len(x), k, x.shape[1])  # [T, k, D]
-        return (back * routes.gates[:, :, None].to(back.dtype)).sum(1)
+        token = order // routes.chosen.shape[1]  # [T·k]
+        rows = x.index_select(0, token)  # [T·k, D]
+        answers = self.sharded(answer, rows, counts) if self.sharded else answer(rows, counts)
+        weighted = answers * routes.gates.flatten()[order, None].to(answers.dtype)
+        return torch.zeros_like(x).index_add(0, token, weighted.to(x.dtype))
 
     def _padded(self, x: Tensor, routes: Routes) -> Tensor:
         experts, (tokens, k) = self._experts(), routes.chosen.shape
@@ -80,13 +91,23 @@ class ExpertPool(nn.Module):
         own = len(self.fc1.weight)
         return own if self.sharded is None else own * self.sharded.ranks
 
-    def answer(self, rows: Tensor, counts: Tensor) -> Tensor:
+    def one_by_one(self, rows: Tensor, counts: Tensor) -> Tensor:
         """What the experts make of *rows* [M, D], of which the first counts[0] go to expert 0, and so on."""
+        segments = zip(torch.split(rows, counts.tolist()), *_each(self.fc1), *_each(self.fc2), strict=True)
+        return torch.cat([affine(F.gelu(affine(x, w1, b1)), w2, b2) for x, w1, b1, w2, b2 in segments])
+
+    def at_once(self, rows: Tensor, counts: Tensor) -> Tensor:
+        """The same by grouped products."""
         return grouped(self.fc2, F.gelu(self.hidden(rows, counts)), counts)
 
     def hidden(self, rows: Tensor, counts: Tensor) -> Tensor:
         """The hidden layer of *rows* [M, D] before its activation, [M, H]."""
         return grouped(self.fc1, rows, counts)
+
+
+def _each(layer: Experts) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Weights [outputs, inputs] and biases [outputs] of the single experts."""
+    return layer.weight.unbind(0), layer.bias[:, 0].unbind(0)
 
 
 def by_expert(chosen: Tensor, experts: int) -> tuple[Tensor, Tensor]:
@@ -103,7 +124,7 @@ def grouped(layer: Experts, rows: Tensor, counts: Tensor) -> Tensor:
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
     rows, weight, bias = rows.to(dtype), layer.weight.to(dtype), layer.bias.to(dtype)[:, 0]
     if _GROUPED is None or dtype not in _GROUPED_TYPES or not len(rows):
-        segments = zip(torch.split(rows, counts.tolist()), weight.unbind(0), bias.unbind(0), strict=True)
+        segments = zip(torch.split(rows, counts.tolist()), *_each(layer), strict=True)
         return torch.cat([affine(x, w, b) for x, w, b in segments])
     expert = torch.repeat_interleave(counts, output_size=len(rows))  # [M]
     ends = counts.cumsum(0).to(torch.int32)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from train.layers.attention import Mlp
@@ -86,14 +88,42 @@ class HierarchicalMoE(nn.Module):
         return self.experts[pool](tokens, routes).reshape(x.shape), routes.stats
 
 
-def router_losses(layers: Sequence[Stats]) -> tuple[Tensor | float, Tensor | float]:
-    """Balance and z losses, Σ over layers of L_C + mean over sensors of L_S."""
+def router_losses(layers: Sequence[Stats], group: Any = None) -> tuple[Tensor | float, Tensor | float]:
+    """Balance and z losses, Σ over layers of L_C + mean over sensors of L_S.
+
+    Args:
+        group: ranks among which the batch is divided, each with the same pools in *layers*; the mean of what they get
+            is the loss of the whole batch.
+    """
     balance: Tensor | float = 0.0
     z: Tensor | float = 0.0
-    for stats in layers:
+    for stats in layers if group is None else over_ranks(layers, group):
         own = [each for pool, each in stats.items() if pool != COLLABORATIVE]
         for each in own:
             balance, z = balance + each.balance / len(own), z + each.z / len(own)
         if COLLABORATIVE in stats:
             balance, z = balance + stats[COLLABORATIVE].balance, z + stats[COLLABORATIVE].z
     return balance, z
+
+
+def over_ranks(layers: Sequence[Stats], group: Any) -> list[Stats]:
+    """What a rank adds to the statistics of all: f counts the tokens of all ranks, and each rank's weigh as its tokens.
+
+    E Σ f p is no mean over tokens, so ranks cannot each have their own. One exchange for all layers; a pool that no
+    rank's tokens pass adds nothing.
+    """
+    flat = [each for stats in layers for each in stats.values()]
+    if not flat:
+        return list(layers)
+    summed = torch.cat([torch.cat([each.load * each.tokens, each.tokens[None]]) for each in flat])
+    dist.all_reduce(summed, group=group)
+    parts = iter(torch.split(summed, [len(each.load) + 1 for each in flat]))
+
+    def of_all(each: RouterStats) -> RouterStats:
+        seen = next(parts)
+        total = seen[-1].clamp(min=1.0)
+        even = each.scale * (seen[:-1] / total * each.mean).sum()
+        weight = each.tokens * dist.get_world_size(group) / total
+        return each._replace(balance=weight * (each.balance if each.grouped else even), z=weight * each.z)
+
+    return [{pool: of_all(each) for pool, each in stats.items()} for stats in layers]

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -63,6 +62,9 @@ class RouterStats(NamedTuple):
     entropy: Tensor  # exp of the mean entropy of p: effective number of experts a token weighs
     dropped: Tensor  # share of choices that capacity refused
     tokens: Tensor  # how many there were
+    mean: Tensor  # [E], mean of p
+    scale: float  # balance = scale Σ f p
+    grouped: bool  # within groups of images alone, balance being their mean
 
 
 class Routes(NamedTuple):
@@ -87,7 +89,6 @@ class Router(nn.Module):
         super().__init__()
         self.experts, self.routing = experts, routing
         self.weight = nn.Parameter(0.02 * torch.randn(experts + closed, dim))
-        self.ranks: dist.ProcessGroup | None = None  # over which balance is counted
 
     def forward(self, x: Tensor, images: int = 1) -> Routes:
         """Routes of tokens [T, D] of *images* images, those of an image together, in raster order."""
@@ -114,7 +115,7 @@ class Router(nn.Module):
     def _groups(self, images: int) -> int:
         """Groups of equally many images, of at most as many as asked for."""
         size = self.routing.images_per_group
-        return 1 if size is None else images // math.gcd(images, size)
+        return 1 if size is None or not images else images // math.gcd(images, size)
 
     def _rows(self, place: Tensor, limit: int, groups: int) -> Tensor:
         """Places within a group as rows of the expert over all groups; those that are dropped point past it."""
@@ -126,21 +127,22 @@ class Router(nn.Module):
     ) -> RouterStats:
         experts, k = self.experts, hot.shape[1]
         counts = hot.sum(1).to(p.dtype)  # [T, E]
-        share = counts.reshape(groups, -1, experts).mean(1) / k  # f [groups, E]
-        mean = p[:, :experts].reshape(groups, -1, experts).mean(1)  # p [groups, E]
-        if self.ranks is not None:
-            dist.all_reduce(share, group=self.ranks)
-            share = share / dist.get_world_size(self.ranks)
+        tokens = max(len(p), 1)
+        share = counts.reshape(groups, -1, experts).sum(1) * (groups / (k * tokens))  # f [groups, E]
+        mean = p[:, :experts].reshape(groups, -1, experts).sum(1) * (groups / tokens)  # p [groups, E]
         scale = RELEASED_EXPERTS**2 / experts if self.routing.released else experts
         weight = torch.zeros_like(p[:, :experts]).scatter(1, chosen, gates)  # [T, E]
         return RouterStats(
             balance=scale * (share * mean).sum(1).mean(),
-            z=logits.logsumexp(1).square().mean(),
+            z=logits.logsumexp(1).square().sum() / tokens,
             load=share.mean(0).detach(),
-            mass=weight.mean(0).detach(),
-            entropy=torch.special.entr(p.detach()).sum(1).mean().exp(),
-            dropped=(gates.detach() == 0).to(p.dtype).mean(),
+            mass=weight.sum(0).detach() / tokens,
+            entropy=(torch.special.entr(p.detach()).sum() / tokens).exp(),
+            dropped=(gates.detach() == 0).to(p.dtype).sum() / (k * tokens),
             tokens=p.new_tensor(float(len(p))),
+            mean=mean.mean(0),
+            scale=scale,
+            grouped=self.routing.images_per_group is not None,
         )
 
 

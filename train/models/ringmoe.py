@@ -21,8 +21,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from train.layers import PatchEmbed, linear, patch_grid, sincos_positions
@@ -71,6 +73,7 @@ class RingMoE(Model):
             else MixtureVit(c.embed_dim, c.depths[0], c.heads[0], self._mixture)
         )
         self.norm = nn.LayerNorm(c.width)
+        self.ranks: Any = None  # the process group among which batches are divided, where there is one
         self.heads = nn.ModuleDict(
             {s: linear(c.width, c.cell**2 * spec.channels) for s, spec in c.specs.items()}
         )
@@ -85,19 +88,20 @@ class RingMoE(Model):
     ) -> RingOutput:
         """Losses of every sensor rebuilt where it was hidden; any subset of the sensors will do.
 
-        Pixels that are not finite are unknown: they enter as 0, the mean, and nothing is asked of them.
+        Pixels that are not finite are unknown: they enter as 0, the mean, and nothing is asked of them. Where `ranks`
+        divide a batch, the mean of their losses is that of the whole batch, however its sensors are spread over them.
 
         Args:
             present: which images have which sensor. What is in the others' place is never read.
         """
-        images, masks = here(images, masks, present or {})
+        images, masks = here(images, masks, present or {}, empty=self.ranks is not None)
         known = {s: x.isfinite() for s, x in images.items()}  # [B, c, H, W]
         images = {s: x.nan_to_num(0.0, 0.0, 0.0) for s, x in images.items()}
         encoded, stats = self._encode(images, masks)
 
         c, zero = self.config, self.mask_token.new_zeros(())
-        terms = {s: self._error(s, z, images[s], known[s], masks[s]) for s, z in encoded.items()}
-        balance, z_loss = (zero + loss for loss in router_losses(stats))
+        terms = self._terms({s: self._error(s, z, images[s], known[s], masks[s]) for s, z in encoded.items()})
+        balance, z_loss = (zero + loss for loss in router_losses(stats, self.ranks))
         weights = c.sensor_weights or {}
         weighted = sum((weights.get(s, 1.0) * term for s, term in terms.items()), zero)
         losses = {
@@ -186,17 +190,27 @@ class RingMoE(Model):
         image: Tensor = cells.permute(0, 5, 1, 3, 2, 4).reshape(batch, channels, high * side, wide * side)
         return image
 
-    def _error(self, sensor: str, z: Tensor, images: Tensor, known: Tensor, mask: CellMask) -> Tensor:
-        """Mean error over hidden pixels and channels that are known, 0 where there are none."""
+    def _error(
+        self, sensor: str, z: Tensor, images: Tensor, known: Tensor, mask: CellMask
+    ) -> tuple[Tensor, Tensor]:
+        """Sum of the errors over hidden pixels and channels that are known, and how many these are."""
         spec = self.config.specs[sensor]
         truth = spec.truth(images)  # [B, channels, H, W]
         asked = mask.pixels & known.all(1, keepdim=True)
-        if spec.target == "power":  # an image of one value has no span to stretch
+        if spec.target == "power" and len(truth):  # an image of one value has no span to stretch
             asked = asked & (truth.amax((1, 2, 3), keepdim=True) > 0)
         error = spec.error(self._predict(sensor, z), truth)
         weight = asked.to(error.dtype)
-        mean: Tensor = (error * weight).sum() / (weight.sum() * spec.channels).clamp(min=1.0)
-        return mean
+        return (error * weight).sum(), weight.sum() * spec.channels
+
+    def _terms(self, sums: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """Mean error by sensor, 0 where nothing was asked."""
+        if self.ranks is None or not sums:
+            return {s: error / count.clamp(min=1.0) for s, (error, count) in sums.items()}
+        counts = torch.stack([count for _, count in sums.values()])
+        dist.all_reduce(counts, group=self.ranks)
+        share = dist.get_world_size(self.ranks) / counts.clamp(min=1.0)
+        return {s: error * share[i] for i, (s, (error, _)) in enumerate(sums.items())}
 
     def encoder_parameters(self) -> int:
         """Parameters of all but the heads."""
@@ -204,10 +218,10 @@ class RingMoE(Model):
 
 
 def here(
-    images: Images, masks: Mapping[str, CellMask], present: Present
+    images: Images, masks: Mapping[str, CellMask], present: Present, empty: bool = False
 ) -> tuple[dict[str, Tensor], dict[str, CellMask]]:
-    """The images that are there and their masks; a sensor that is nowhere there is left out."""
+    """The images that are there and their masks; a sensor that is nowhere there is left out, or with *empty* kept."""
     kept = {s: where.nonzero()[:, 0] for s, where in present.items() if s in images}
     found = {s: x[kept[s]] if s in kept else x for s, x in images.items()}
-    found = {s: x for s, x in found.items() if len(x)}
+    found = {s: x for s, x in found.items() if empty or len(x)}
     return found, {s: masks[s][kept[s]] if s in kept else masks[s] for s in found}

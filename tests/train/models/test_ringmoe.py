@@ -1,12 +1,14 @@
 """RingMoE as a whole."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
 from curate.catalog import InputError
+from train.execution import Execution
 from train.layers.hierarchical import COLLABORATIVE
 from train.layers.routing import Routing
 from train.models.ringmoe import RingMoE
@@ -110,6 +112,11 @@ def test_every_router_learns_from_the_task(name):
     assert all(grad.abs().max() > 1e-8 for grad in routers.values())
 
 
+def test_every_size_routes_as_the_sizes_tested():
+    configs = [ring_preset(name).model(PAIR, 128) for name in SIZES]
+    assert {c.specialised_routing for c in configs} == {c.common_routing for c in configs} == {Routing()}
+
+
 def test_as_published_the_task_teaches_no_router():
     model = small("tiny+compat", balance_weight=0.0)
     images = batch()
@@ -197,6 +204,18 @@ def test_only_hidden_pixels_are_judged():
     handle.remove()
     (grad,) = torch.autograd.grad(loss, found["out"])  # [B, h, w, cell²·c]
     assert torch.equal(grad.abs().amax(3) > 0, masks["s2"].cells)
+
+
+def test_a_batch_without_hidden_cells_has_a_finite_loss():
+    model = small()
+    images = batch()
+    masks = {
+        s: CellMask(m.cells & False, m.pixels & False, True) for s, m in masks_for(model, images).items()
+    }
+    losses = model(images, masks).losses
+    losses["total"].backward()
+    assert losses["reconstruction"] == 0
+    assert losses["total"].isfinite()
 
 
 def test_hidden_pixels_do_not_reach_the_encoder():
@@ -339,6 +358,22 @@ def test_checkpointing_gives_the_same_gradients():
         grads.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
     for name, grad in grads[0].items():
         torch.testing.assert_close(grads[1][name], grad)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+@pytest.mark.slow
+def test_compilation_gives_the_same_gradients():
+    model = small()
+    images = batch()
+    masks = masks_for(model, images)
+    grads = []
+    for compiled in (False, True):
+        Execution(compiled=compiled).prepare(model)
+        model.zero_grad()
+        model(images, masks).losses["total"].backward()
+        grads.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+    largest = max(float(grad.norm()) for grad in grads[0].values())
+    assert all(float((grads[1][n] - grad).norm()) < 1e-5 * largest for n, grad in grads[0].items())
 
 
 def test_routing_is_a_choice():
