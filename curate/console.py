@@ -92,16 +92,15 @@ def show(summary: Summary) -> None:
             console.print(f"{number:>18,}  {reason}", style="dim", soft_wrap=True)
 
 
-COMPARED = {  # measure -> how a person reads it
+COMPARED = {  # measure -> how a person reads it; as wide as a terminal of 80 characters
     "way": "way",
-    "rows": "chips",
     "places": "places",
     "climates": "climates*",
-    "dominant": "land covers*",
+    "dominant": "covers*",
     "strata": "strata*",
-    "coverage": "strata covered",
-    "adjacent": "have a neighbour",
-    "ess": "weighted size",
+    "coverage": "covered",
+    "adjacent": "neighbours",
+    "ess": "ess",
 }
 
 
@@ -114,7 +113,7 @@ def show_comparison(ways: list[dict[str, Any]]) -> None:
     for way in ways:
         table.add_row(*(_figure(way[measure]) for measure in shown))
     console.print(table)
-    console.print("* effective number: as many equally frequent kinds", style="dim")
+    console.print(f"{_EFFECTIVE}; what the others say: curate measure", style="dim")
 
 
 HEADINGS = {  # measure -> its heading and what it says, in the order of the tables

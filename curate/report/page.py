@@ -16,7 +16,7 @@ import yaml
 from curate import __version__
 from curate.catalog.errors import InputError
 from curate.catalog.files import digest, write_text
-from curate.catalog.page import figure, percent, render
+from curate.catalog.page import figure, percent, render, unpacked
 from curate.catalog.page.charts import standalone
 from curate.grid import Floats
 from curate.recipe import Recipe, stable_hash
@@ -28,7 +28,7 @@ from curate.report.subject import Subject, texts
 from curate.sampling.ways.chance import random
 
 HERE = Path(__file__).parent / "templates"
-MOST_POINTS = {"pool": 120_000, "sample": 350_000}
+MOST_POINTS = {"pool": 1_000_000, "sample": 1_200_000}
 SIMULATED = (
     "This catalog was made from the embedded archive: places, orbits and formats are real, land cover, reflectance and "
     "backscatter are not. Nothing on this page says anything about the Earth."
@@ -252,12 +252,8 @@ def _map(subject: Subject, around: frame.Frame, outline: dict[str, Any]) -> dict
 
 def rings(outline: dict[str, Any]) -> list[Floats]:
     """Outlines as `frame.coast` packs them, each of shape (vertices, 2) in steps."""
-    import base64
-
-    places = (
-        np.frombuffer(base64.b64decode(outline["places"]["data"]), "<u2").reshape(-1, 2).astype(np.float64)
-    )
-    lengths = np.frombuffer(base64.b64decode(outline["lengths"]["data"]), "<u4")
+    places = unpacked(outline["places"]).reshape(-1, 2).astype(np.float64)
+    lengths = unpacked(outline["lengths"])
     return np.split(places, np.cumsum(lengths)[:-1]) if len(lengths) else []
 
 

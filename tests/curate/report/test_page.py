@@ -9,7 +9,6 @@ import xml.dom.minidom
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,6 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from curate.catalog import Catalog, InputError
+from curate.catalog.page import unpacked
 from curate.cli import app
 from curate.report import write_report
 from curate.report.figures import shares_of, spectra, split_distances
@@ -70,15 +70,12 @@ def test_every_rejection_is_on_it(page: Path, built: Workspace) -> None:
 
 
 def test_the_map_holds_every_chip_and_candidate_once(page: Path, built: Workspace) -> None:
-    import base64
-
     layers = data(page, "map-data")["layers"]
     for name, rows in (
         ("sample", Catalog.open(built.catalog).table.num_rows),
         ("pool", sum(pq.read_metadata(part).num_rows for part in built.pool.glob("*.parquet"))),
     ):
-        count = np.frombuffer(base64.b64decode(layers[name]["count"]["data"]), "<u4")  # type: ignore[index]
-        assert count.sum() == rows
+        assert unpacked(layers[name]["count"]).sum() == rows  # type: ignore[index]
 
 
 def test_the_gallery_shows_each_climate_and_land_cover_that_was_cut(page: Path, built: Workspace) -> None:
