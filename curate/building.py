@@ -44,6 +44,7 @@ from curate.summary import add
 from curate.workspace import Workspace, read_table
 
 Assets = dict[tuple[str, str], dict[str, dict[str, Any]]]  # by sensor and scene id, then band
+VERSION = 2  # of what is written: another one, another catalog
 COUNTS_KEPT_FROM = 1_000_000  # rows of a pool; a smaller one is counted in about a second
 SOFTWARE = ("numpy", "pyarrow", "rasterio", "shapely", "pyproj")
 
@@ -337,9 +338,9 @@ def _pixel_columns(known: Known, where: npt.NDArray[np.int64], prefixes: list[st
     return {name: known.pixels[name].take(index) for name in names}
 
 
-def _hrefs(workspace: Workspace) -> dict[tuple[str, str], list[tuple[str, str]]]:
+def _hrefs(workspace: Workspace) -> dict[tuple[str, str], list[dict[str, str]]]:
     return {
-        scene: [(band, workspace.relative(asset["href"])) for band, asset in assets.items()]
+        scene: [{"band": band, "href": workspace.relative(asset["href"])} for band, asset in assets.items()]
         for scene, assets in scene_assets(workspace).items()
     }
 

@@ -23,7 +23,7 @@ from curate import pool as pools
 from curate.archives import SIMULATED, Archive, open_archive
 from curate.archives.found import OUTSIDE, Found, write_scenes
 from curate.archives.kept import Kept
-from curate.building import Drawn, bands_of, sensors_of, settle, write_catalog
+from curate.building import VERSION, Drawn, bands_of, sensors_of, settle, write_catalog
 from curate.catalog import Catalog
 from curate.catalog.errors import InputError
 from curate.catalog.files import atomic, sweep
@@ -435,7 +435,7 @@ def _build(recipe: Recipe, workspace: Workspace, engine: Engine, *, cut: bool) -
     files = [sampling.keep, sampling.target if isinstance(sampling.target, str) else None]
     given = [identity(name) for name in files]
     pixels = chips_key(recipe, sensors_of(recipe))
-    key = key_of([workspace.scenes], ["build", recipe.hash, cut, pool.identity, given, pixels])
+    key = key_of([workspace.scenes], ["build", VERSION, recipe.hash, cut, pool.identity, given, pixels])
     if cut and _is_built(workspace, key):
         rows = Catalog.open(workspace.catalog, ["chip_id"]).table.num_rows
         say(f"{os.path.relpath(workspace.catalog)}: {rows:,} chips, as before.")
