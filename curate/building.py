@@ -28,7 +28,7 @@ from curate.catalog.files import sweep
 from curate.catalog.geoparquet import write_geoparquet
 from curate.catalog.schema import CatalogMeta, DescriptorInfo, SensorInfo, catalog_schema
 from curate.catalog.statistics import BandStatistics, write_statistics
-from curate.console import say
+from curate.console import progress, say
 from curate.engine import Engine
 from curate.pixels.plan import Known, Planned, chip_keys, chips_key, plan, read_known
 from curate.pixels.plan import tasks as tasks_of
@@ -150,8 +150,17 @@ def sampler_of(pool: Pool, recipe: Recipe, workspace: Workspace, engine: Engine)
         keep = str(workspace.root / keep)
 
     def run(function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
-        if engine.scheduler is None:
+        if engine.scheduler is None and not written:
             return threads(engine.workers)(function, tasks)
+        if engine.scheduler is None:
+            with progress("sample", len(tasks)) as advance:
+
+                def counted(task: Any) -> Any:
+                    result = function(task)
+                    advance()
+                    return result
+
+                return threads(engine.workers)(counted, tasks)
         return in_order(engine.map(function, tasks, "sample"))
 
     sampling = recipe.sampling.model_copy(update={"keep": keep})

@@ -134,7 +134,7 @@ def show_comparison(ways: list[dict[str, Any]]) -> None:
     for way in ways:
         table.add_row(*(_figure(way[measure]) for measure in shown))
     console.print(table)
-    console.print(f"{_EFFECTIVE}; what the others say: curate measure", style="dim")
+    console.print(_EFFECTIVE, style="dim")
 
 
 HEADINGS = {  # measure -> its heading and what it says, in the order of the tables

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from curate.workspace import Workspace, find
 Tell = Callable[[Summary], object]
 
 
-def chosen(path: Path | str | None, options: Mapping[str, Any]) -> Recipe:
+def chosen(path: Path | str | None, options: dict[str, Any]) -> Recipe:
     """The recipe of a file, or the default one, with *options* (keys of the recipe) over it."""
     return (load(Path(path)) if path else Recipe()).with_options(options)
 
@@ -48,7 +48,7 @@ def run(
 def run_again(
     name: str,
     region: str | None,
-    options: Mapping[str, Any],
+    options: dict[str, Any],
     root: Path,
     workers: int | None = None,
     scheduler: str | None = None,

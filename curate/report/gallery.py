@@ -142,9 +142,9 @@ def gallery(subject: Subject, most: int = CHIPS) -> Gallery:
 
 
 def _whole_rows(subject: Subject, rows: npt.NDArray[np.int64]) -> pa.Table:
-    """All columns but the footprints of some rows, without holding the others."""
+    """All columns but the footprints' geometry of some rows, without holding the others."""
     ids = subject.catalog.table["chip_id"].take(pa.array(rows)).combine_chunks()
-    names = [name for name in pq.read_schema(subject.catalog.path).names if name not in ("geometry", "bbox")]
+    names = [name for name in pq.read_schema(subject.catalog.path).names if name != "geometry"]
     found = pq.read_table(subject.catalog.path, columns=names, filters=pc.field("chip_id").isin(ids))
     return found.take(pc.index_in(ids, found["chip_id"].combine_chunks()))
 
@@ -254,7 +254,7 @@ def _chip(row: dict[str, Any], addresses: list[str], subject: Subject) -> dict[s
         own = [
             (k.removeprefix(f"{info.prefix}_"), v) for k, v in row.items() if k.startswith(f"{info.prefix}_")
         ]
-        groups.append((info.sensor, [(k, v) for k, v in own if k != "hrefs"]))
+        groups.append((info.sensor, own))
     return {
         "id": row["chip_id"],
         "climate": row["koppen_symbol"] or "none",
@@ -278,6 +278,10 @@ def _said(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.7g}"
+    if isinstance(value, dict):
+        return ", ".join(_said(v) for v in value.values())
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "\n".join(" ".join(map(str, one.values())) for one in value)
     if isinstance(value, list):
         return ", ".join(f"{v:.10g}" if isinstance(v, float) else str(v) for v in value[:12])
     return str(value)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from curate import stages
+from curate import outcome, stages
 from curate.catalog import Catalog, InputError
 from curate.catalog.shards import open_shard, pixels, read_manifest
 from curate.catalog.validation import violations
@@ -219,7 +219,7 @@ def test_a_pool_whose_counts_lie_on_disk_gives_the_same_catalog(
     recipe: Recipe, built: Workspace, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("curate.building.COUNTS_KEPT_FROM", 0)
-    monkeypatch.setattr(stages, "MEASURED_UP_TO", 0)
+    monkeypatch.setattr(outcome, "MEASURED_UP_TO", 0)
     workspace.catalog.unlink()
     summary = stages.cut(recipe, workspace, Engine(workers=2))
     assert list((workspace.folder / "counts").glob("*.counts"))

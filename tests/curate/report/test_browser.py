@@ -75,7 +75,17 @@ def test_a_pair_shows_all_that_is_known_of_it(page: Path, visit: Any) -> None:
     dialog = seen.page.locator("dialog#chip")
     assert dialog.is_visible()
     said = dialog.inner_text()
-    for name in ("chip id", "stratum", "weight", "relative orbit", "dt hours", "offset source", "Land cover"):
+    for name in (
+        "chip id",
+        "stratum",
+        "weight",
+        "relative orbit",
+        "dt hours",
+        "offset source",
+        "hrefs",
+        "bbox",
+        "Land cover",
+    ):
         assert name in said, name
     box = dialog.locator("img").first.bounding_box()
     assert abs(box["width"] - box["height"]) < 1

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from curate.catalog import Catalog, InputError
 from curate.catalog.page import unpacked
+from curate.catalog.page.charts import labels
 from curate.cli import app
 from curate.report import write_report
 from curate.report.figures import shares_of, spectra, split_distances
@@ -165,6 +166,7 @@ def test_what_lies_beside_is_read_with_care(workspace: Workspace) -> None:
     (workspace.folder / "alignment.json").write_text(json.dumps(found))
     text = write_report(workspace.catalog).path.read_text(encoding="utf-8")
     assert "B08 and VV" in text and "+0.50, -0.25" in text
+    assert '<td class="number">7</td><td class="number">5</td>' in text
 
 
 def test_histograms_of_bands_are_drawn_where_they_were_kept(workspace: Workspace) -> None:
@@ -178,3 +180,9 @@ def test_histograms_of_bands_are_drawn_where_they_were_kept(workspace: Workspace
     subject = Subject.open(workspace.catalog)
     (_, s2), (_, s1) = spectra(subject.statistics, subject)
     assert s1.count("<path") == bands and s2.count("<path") == 0
+
+
+def test_labels_of_an_axis_tell_its_values_apart() -> None:
+    assert labels([13.86, 13.865, 13.87]) == ["13.860", "13.865", "13.870"]
+    assert labels([0, 5000, 10000]) == ["0", "5,000", "10,000"]
+    assert labels([]) == [] and labels([1e-7, 2e-7]) == ["1e-07", "2e-07"]
