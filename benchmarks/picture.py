@@ -21,7 +21,7 @@ COLUMNS, SIDE, GAP, CAPTION = 8, 150, 6, 34
 def main(source: Path, target: Path) -> None:
     catalog = Catalog.open(source)
     rows = _different_places(catalog)
-    sheet = Image.new("RGB", (COLUMNS * (SIDE + GAP) + GAP, 2 * (SIDE + GAP) + CAPTION + GAP), "white")
+    sheet = Image.new("RGB", (len(rows) * (SIDE + GAP) + GAP, 2 * (SIDE + GAP) + CAPTION + GAP), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
     for column, row in enumerate(rows):
         x = GAP + column * (SIDE + GAP)

@@ -216,10 +216,19 @@ def _said(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(_said(v) for v in value.values())
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        return "\n".join(" ".join(map(str, one.values())) for one in value)
+        return _files(value)
     if isinstance(value, list):
         return ", ".join(f"{v:.10g}" if isinstance(v, float) else str(v) for v in value[:12])
     return str(value)
+
+
+def _files(hrefs: list[dict[str, str]]) -> str:
+    """The folder of all files, and under it the name of each band's."""
+    parts = [(one["band"], *one["href"].rpartition("/")) for one in hrefs]
+    if len({folder for _, folder, _, _ in parts}) > 1:
+        return "\n".join(f"{one['band']} {one['href']}" for one in hrefs)
+    said = ", ".join(name if name.startswith(f"{band}.") else f"{band} {name}" for band, _, _, name in parts)
+    return f"{parts[0][1]}/\n{said}"
 
 
 def contact_sheet(found: Gallery, path: Path) -> None:
