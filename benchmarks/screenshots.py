@@ -74,7 +74,9 @@ def main(catalog: Path, both: Path, run: Path, folder: Path) -> None:
         keep(opened(browser, catalog, PHONE, is_mobile=True).screenshot(), folder / "report-phone.png")
         view = opened(browser, both, DESKTOP)
         keep(stretch(view, "body", "#measures"), folder / "report-both.png")
-        keep(stretch(opened(browser, run, DESKTOP), "#rebuilt", "#experts .charts"), folder / "run-page.png")
+        view = opened(browser, run, DESKTOP)
+        keep(stretch(view, "#rebuilt", "#rebuilt .rebuilt"), folder / "run-page.png")
+        keep(stretch(view, "#experts", "#experts .charts"), folder / "run-experts.png")
         keep(opened(browser, run, PHONE, is_mobile=True).screenshot(), folder / "run-phone.png")
         browser.close()
 
