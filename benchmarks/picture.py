@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from curate.catalog import Catalog
-from curate.pixels.pictures import render, values
+from curate.pixels.pictures import compose, composites, stored
 
 COLUMNS, SIDE, GAP, CAPTION = 8, 150, 6, 34
 
@@ -21,21 +21,21 @@ COLUMNS, SIDE, GAP, CAPTION = 8, 150, 6, 34
 def main(source: Path, target: Path) -> None:
     catalog = Catalog.open(source)
     rows = _different_places(catalog)
-    sheet = Image.new("RGB", (COLUMNS * (SIDE + GAP) + GAP, 2 * (SIDE + GAP) + CAPTION + GAP), "white")
+    sheet = Image.new("RGB", (len(rows) * (SIDE + GAP) + GAP, 2 * (SIDE + GAP) + CAPTION + GAP), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
     for column, row in enumerate(rows):
         x = GAP + column * (SIDE + GAP)
         chip = {name: catalog.table[name][row].as_py() for name in ("shard", "shard_row", "s1_dt_hours")}
         for line, prefix in enumerate(("s2", "s1")):
             sensor = catalog.sensors[prefix]
-            chip_values = values(catalog, sensor, chip["shard"], chip["shard_row"])
-            image = Image.fromarray(render(chip_values, sensor))
+            numbers = stored(catalog, sensor, chip["shard"], chip["shard_row"])
+            image = Image.fromarray(compose(numbers, sensor, composites(sensor)[0]))
             sheet.paste(image.resize((SIDE, SIDE)), (x, GAP + line * (SIDE + GAP)))
         said = [catalog.table[name][row].as_py() for name in ("koppen_symbol", "lc_dominant_name", "season")]
         text = f"{said[0]} · {said[1].split(' /')[0].lower()}\n{said[2]} · S1 {chip['s1_dt_hours']:+.0f} h"
         draw.multiline_text((x, 2 * (SIDE + GAP) + GAP), text, "black", font)
     target.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(target, optimize=True)
+    sheet.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
 def _different_places(catalog: Catalog) -> list[int]:

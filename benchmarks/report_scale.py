@@ -101,7 +101,8 @@ def opened(page: Path) -> list[float]:
             begun = time.perf_counter()
             view.goto(page.resolve().as_uri())
             view.evaluate(
-                "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+                """async () => { await map;
+                    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))); }"""
             )
             seconds.append(time.perf_counter() - begun)
             zoom = view.evaluate(

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as ds
 
-    from curate.recipe import Recipe
     from curate.workspace import Workspace
 
 __all__ = [
@@ -68,26 +67,24 @@ def catalog(
         workers: local processes; 1 runs all in this one.
         options: see `OPTIONS`.
     """
-    from curate.recipe import Recipe, load
+    from curate import runs, stages
 
-    given = _keys({"region": region, **options}, settings)
-    chosen = (load(Path(recipe)) if recipe else Recipe()).with_options(given)
-    workspace = _workspace(chosen, root)
-    _run(("search", "pair", "describe", "cut"), chosen, workspace, workers, scheduler)
+    chosen = runs.chosen(recipe, _keys({"region": region, **options}, settings))
+    workspace = stages.start(chosen, Path(root))
+    runs.run(("search", "pair", "describe", "cut"), chosen, workspace, workers, scheduler)
     return _frame(workspace.catalog)
 
 
 def search(region: str | None = None, *, archive: str | None = None, **more: Any) -> geopandas.GeoDataFrame:
     """Find the scenes of a region anew: one row a scene. Options as those of `catalog`."""
-    from curate.recipe import Recipe, load
+    from curate import runs, stages
 
     root, workers, scheduler, settings, options = _usual(more)
     path = options.pop("recipe", None)
-    given = _keys({"region": region, "archive": archive, **options}, settings)
-    chosen = (load(Path(path)) if path else Recipe()).with_options(given)
-    workspace = _workspace(chosen, root)
+    chosen = runs.chosen(path, _keys({"region": region, "archive": archive, **options}, settings))
+    workspace = stages.start(chosen, root)
     workspace.scenes.unlink(missing_ok=True)
-    _run(("search",), chosen, workspace, workers, scheduler)
+    runs.run(("search",), chosen, workspace, workers, scheduler)
     return _frame(workspace.scenes)
 
 
@@ -149,8 +146,9 @@ def compare(
 ) -> dict[str, Any]:
     """What other ways would draw from the same candidates: what ``curate compare --json`` prints."""
     from curate.measuring import compare_ways
+    from curate.runs import found
 
-    workspace = _found(region, root)
+    workspace = found(region, Path(root))
     given = _keys({"budget": None if budget is None else str(budget)}, settings)
     recipe = workspace.load_recipe().with_options(given)
     return compare_ways(recipe, workspace, list(ways), seeds, embedding, full=full)
@@ -197,10 +195,8 @@ def labels(
     from curate.engine import engine
     from curate.pixels.labels import cut_labels
 
-    if kind not in (None, "classes", "values"):
-        raise InputError(f"There is no kind {kind!r} of labels", do="Choose classes or values")
     with engine(workers, scheduler) as running:
-        return cut_labels(Path(file), running, source, kind, legend, unit, Path(out) if out else None)[0]  # type: ignore[arg-type]
+        return cut_labels(Path(file), running, source, kind, legend, unit, Path(out) if out else None)[0]
 
 
 def export(file: Path | str, stac: Path | str) -> Path:
@@ -228,46 +224,18 @@ def _keys(options: Mapping[str, Any], settings: Mapping[str, Any] | None) -> dic
     return {OPTIONS[name]: value for name, value in options.items()} | dict(settings or {})
 
 
-def _workspace(recipe: Recipe, root: Path | str) -> Workspace:
-    from curate.stages import start
-
-    return start(recipe, Path(root))
-
-
-def _found(region: str | None, root: Path | str) -> Workspace:
-    """The workspace of a region, which may be given by its slug, or the only one."""
-    from curate.regions import region as named
-    from curate.workspace import find
-
-    root = Path(root)
-    if region is None or (root / region / "recipe.yaml").exists():
-        return find(root, region)
-    return find(root, named(region).slug)
-
-
 def _file(file: Path | str | None, region: str | None, root: Path | str) -> Path:
-    return Path(file) if file else _found(region, root).catalog
+    from curate.runs import found
+
+    return Path(file) if file else found(region, Path(root)).catalog
 
 
 def _again(stage: str, region: str | None, more: dict[str, Any]) -> Workspace:
     """Run *stage* with the recipe of the region's tables and the options given."""
+    from curate.runs import run_again
+
     root, workers, scheduler, settings, options = _usual(more)
-    recipe = _found(region, root).load_recipe().with_options(_keys(options, settings))
-    workspace = _workspace(recipe, root)
-    _run((stage,), recipe, workspace, workers, scheduler)
-    return workspace
-
-
-def _run(
-    names: Sequence[str], recipe: Recipe, workspace: Workspace, workers: int | None, scheduler: str | None
-) -> None:
-    from curate import stages
-    from curate.engine import engine
-
-    with workspace.locked(), engine(workers, scheduler) as running:
-        recipe = stages.self_contained(recipe, workspace)
-        for name in names:
-            getattr(stages, name)(recipe, workspace, running)
+    return run_again(stage, region, _keys(options, settings), root, workers, scheduler)
 
 
 def _frame(path: Path) -> geopandas.GeoDataFrame:

@@ -28,7 +28,7 @@ from curate.catalog.files import sweep
 from curate.catalog.geoparquet import write_geoparquet
 from curate.catalog.schema import CatalogMeta, DescriptorInfo, SensorInfo, catalog_schema
 from curate.catalog.statistics import BandStatistics, write_statistics
-from curate.console import say
+from curate.console import progress, say
 from curate.engine import Engine
 from curate.pixels.plan import Known, Planned, chip_keys, chips_key, plan, read_known
 from curate.pixels.plan import tasks as tasks_of
@@ -44,6 +44,7 @@ from curate.summary import add
 from curate.workspace import Workspace, read_table
 
 Assets = dict[tuple[str, str], dict[str, dict[str, Any]]]  # by sensor and scene id, then band
+VERSION = 2  # of what is written: another one, another catalog
 COUNTS_KEPT_FROM = 1_000_000  # rows of a pool; a smaller one is counted in about a second
 SOFTWARE = ("numpy", "pyarrow", "rasterio", "shapely", "pyproj")
 
@@ -149,8 +150,17 @@ def sampler_of(pool: Pool, recipe: Recipe, workspace: Workspace, engine: Engine)
         keep = str(workspace.root / keep)
 
     def run(function: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
-        if engine.scheduler is None:
+        if engine.scheduler is None and not written:
             return threads(engine.workers)(function, tasks)
+        if engine.scheduler is None:
+            with progress("sample", len(tasks)) as advance:
+
+                def counted(task: Any) -> Any:
+                    result = function(task)
+                    advance()
+                    return result
+
+                return threads(engine.workers)(counted, tasks)
         return in_order(engine.map(function, tasks, "sample"))
 
     sampling = recipe.sampling.model_copy(update={"keep": keep})
@@ -337,9 +347,9 @@ def _pixel_columns(known: Known, where: npt.NDArray[np.int64], prefixes: list[st
     return {name: known.pixels[name].take(index) for name in names}
 
 
-def _hrefs(workspace: Workspace) -> dict[tuple[str, str], list[tuple[str, str]]]:
+def _hrefs(workspace: Workspace) -> dict[tuple[str, str], list[dict[str, str]]]:
     return {
-        scene: [(band, workspace.relative(asset["href"])) for band, asset in assets.items()]
+        scene: [{"band": band, "href": workspace.relative(asset["href"])} for band, asset in assets.items()]
         for scene, assets in scene_assets(workspace).items()
     }
 

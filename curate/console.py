@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from curate.makeup import MakeUp
 
 _MOST_CLASSES = 12  # of Köppen-Geiger that are printed; the rest is counted
+Item = TypeVar("Item")
 console = Console(stderr=True, highlight=False)
 _as_json = False
 
@@ -69,9 +70,29 @@ def columns(label: str) -> tuple[ProgressColumn, ...]:
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
     """A progress bar with rate and time left; call what it yields once a task. Silent where nobody looks."""
+    with growing_progress(label) as grow:
+        grow(total, 0)
+        yield lambda: grow(0, 1)
+
+
+@contextmanager
+def growing_progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar for work that finds more work: what it yields takes how many more were found, and done."""
     with Progress(*columns(label), console=console, disable=console.quiet or not console.is_terminal) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda: bar.advance(task)
+        task = bar.add_task(label, total=0)
+
+        def grow(found: int, done: int) -> None:
+            bar.update(task, total=(bar.tasks[0].total or 0) + found, advance=done)
+
+        yield grow
+
+
+def watched(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
+    """*items*, with a progress bar that counts them as they come."""
+    with progress(label, total) as advance:
+        for item in items:
+            advance()
+            yield item
 
 
 def say(text: str) -> None:
@@ -92,16 +113,15 @@ def show(summary: Summary) -> None:
             console.print(f"{number:>18,}  {reason}", style="dim", soft_wrap=True)
 
 
-COMPARED = {  # measure -> how a person reads it
+COMPARED = {  # measure -> how a person reads it; as wide as a terminal of 80 characters
     "way": "way",
-    "rows": "chips",
     "places": "places",
     "climates": "climates*",
-    "dominant": "land covers*",
+    "dominant": "covers*",
     "strata": "strata*",
-    "coverage": "strata covered",
-    "adjacent": "have a neighbour",
-    "ess": "weighted size",
+    "coverage": "covered",
+    "adjacent": "neighbours",
+    "ess": "ess",
 }
 
 
@@ -114,7 +134,7 @@ def show_comparison(ways: list[dict[str, Any]]) -> None:
     for way in ways:
         table.add_row(*(_figure(way[measure]) for measure in shown))
     console.print(table)
-    console.print("* effective number: as many equally frequent kinds", style="dim")
+    console.print(_EFFECTIVE, style="dim")
 
 
 HEADINGS = {  # measure -> its heading and what it says, in the order of the tables

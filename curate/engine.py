@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -97,6 +98,9 @@ class Engine:
                         f"No Dask scheduler answers at {self.scheduler}", str(error), "Check --scheduler"
                     ) from error
             else:
+                logging.getLogger("distributed").setLevel(
+                    logging.ERROR
+                )  # here, too: workers that close slowly
                 with dask.config.set({"distributed.logging.distributed": "error", **_MALLOC}):
                     cluster = LocalCluster(
                         n_workers=self.workers, threads_per_worker=1, processes=True, dashboard_address=None

@@ -23,26 +23,25 @@ from curate import pool as pools
 from curate.archives import SIMULATED, Archive, open_archive
 from curate.archives.found import OUTSIDE, Found, write_scenes
 from curate.archives.kept import Kept
-from curate.building import Drawn, bands_of, sensors_of, settle, write_catalog
+from curate.building import VERSION, bands_of, sensors_of, settle, write_catalog
 from curate.catalog import Catalog
 from curate.catalog.errors import InputError
 from curate.catalog.files import atomic, sweep
 from curate.catalog.geoparquet import read_metadata, write_geoparquet
-from curate.console import progress, say, show_comparison
+from curate.console import progress, say
 from curate.descriptors import further, terrain
 from curate.descriptors.thematic import LandcoverMap
 from curate.descriptors.thematic import open_map as open_landcover
 from curate.descriptors.thematic.naming import files_of
 from curate.engine import Engine
 from curate.grid import Grid, Ints
+from curate.outcome import announce, beside_chance, not_drawn
 from curate.pairing import SCENE_COLUMNS, Cells, Scenes, candidate_cells, groups, pairs_schema
 from curate.pairing import pair as pair_cells
 from curate.pixels.plan import chips_key
-from curate.recipe import Budget, Period, Recipe, stable_hash
+from curate.recipe import Period, Recipe, stable_hash
 from curate.regions import region
-from curate.sampling import against_chance
 from curate.sampling.keeping import chip_ids
-from curate.sampling.measures import reach_km
 from curate.sampling.source import Pool
 from curate.sampling.target import read_shares
 from curate.sensors import sensor
@@ -51,7 +50,6 @@ from curate.summary import Summary, add, count, load, store
 from curate.workspace import Workspace, identity, is_fresh, key_of, read_near, read_table
 
 LANDCOVER_COLLECTION = "esa-worldcover"
-MEASURED_UP_TO = 5_000_000  # rows of a pool
 _MISSING_LINES = 20  # of what an archive kept back, on the terminal
 Stage = Callable[[Recipe, Workspace, Engine], Summary]
 
@@ -435,7 +433,7 @@ def _build(recipe: Recipe, workspace: Workspace, engine: Engine, *, cut: bool) -
     files = [sampling.keep, sampling.target if isinstance(sampling.target, str) else None]
     given = [identity(name) for name in files]
     pixels = chips_key(recipe, sensors_of(recipe))
-    key = key_of([workspace.scenes], ["build", recipe.hash, cut, pool.identity, given, pixels])
+    key = key_of([workspace.scenes], ["build", VERSION, recipe.hash, cut, pool.identity, given, pixels])
     if cut and _is_built(workspace, key):
         rows = Catalog.open(workspace.catalog, ["chip_id"]).table.num_rows
         say(f"{os.path.relpath(workspace.catalog)}: {rows:,} chips, as before.")
@@ -444,12 +442,12 @@ def _build(recipe: Recipe, workspace: Workspace, engine: Engine, *, cut: bool) -
     source = _source(recipe, workspace, metadata)
     notes = {"key": key, "draw": drawn.draw.summary, "refused": drawn.refused, "rounds": drawn.rounds}
     with_pixels = write_catalog(drawn, pool.rows, recipe, source, workspace, notes)
-    chance = _beside_chance(pool, drawn, recipe)
-    _announce(drawn, pool.rows, recipe, source["simulated"], workspace, with_pixels, chance)
+    chance = beside_chance(pool, drawn, recipe)
+    announce(drawn, pool.rows, recipe, source["simulated"], workspace, with_pixels, chance)
     if cut:
         _align(workspace)
     notes |= {"with_pixels": with_pixels, "against_chance": chance}
-    rejected = add(drawn.refused, _not_drawn(drawn))
+    rejected = add(drawn.refused, not_drawn(drawn))
     return Summary("cut" if cut else "sample", "chips", pool.rows, drawn.chips.num_rows, rejected, notes)
 
 
@@ -462,15 +460,6 @@ def _align(workspace: Workspace) -> None:
     write_alignment(catalog, found)
     for one in found:
         say(one.said(catalog.meta.resolution_m))
-
-
-def _beside_chance(pool: Pool, drawn: Drawn, recipe: Recipe) -> list[dict[str, Any]]:
-    """Measures of the sample and of chance; none where the pool is too large to be looked at row by row."""
-    if pool.rows > MEASURED_UP_TO:
-        return []
-    sampling, adjacent_km = recipe.sampling, reach_km(recipe.chips.size_m)
-    name, seed = sampling.chosen_by, sampling.seed
-    return against_chance(pool.read(), drawn.draw, name, seed, sampling.presence, adjacent_km)
 
 
 def _is_built(workspace: Workspace, key: str) -> bool:
@@ -487,17 +476,6 @@ def _is_built(workspace: Workspace, key: str) -> bool:
     )
 
 
-def _not_drawn(drawn: Drawn) -> dict[str, int]:
-    """Candidates that were left out, by reason."""
-    summary = drawn.draw.summary
-    left = {
-        "not drawn: over the budget": summary["available"] - summary["taken"],
-        "without climate or land cover": summary["undescribed"],
-        "in the buffer between splits": summary["buffer"],
-    }
-    return {reason: number for reason, number in left.items() if number}
-
-
 def _source(recipe: Recipe, workspace: Workspace, pool_metadata: dict[str, Any]) -> dict[str, Any]:
     return {
         "archive": recipe.archive,
@@ -507,50 +485,6 @@ def _source(recipe: Recipe, workspace: Workspace, pool_metadata: dict[str, Any])
         "legend": pool_metadata["landcover"],
         "further": pool_metadata.get("further", []),
     }
-
-
-def _announce(
-    drawn: Drawn,
-    pool_rows: int,
-    recipe: Recipe,
-    simulated: bool,
-    workspace: Workspace,
-    with_pixels: int,
-    chance: list[dict[str, Any]],
-) -> None:
-    rows, budget = drawn.chips.num_rows, recipe.sampling.budget
-    if rows < Budget(budget).of(pool_rows):
-        say(
-            f"The budget of {budget} exceeds what can be drawn: all {rows:,} usable chips of {pool_rows:,} were taken."
-        )
-    kind = "simulated chips" if simulated else "chips"
-    say(f"{os.path.relpath(workspace.catalog)}: {rows:,} {kind}, {with_pixels:,} with pixels.")
-    for line in _said_of(drawn.draw.summary):
-        say(line)
-    if chance:
-        show_comparison(chance)
-    else:
-        say(f"Not measured: the pool has more than {MEASURED_UP_TO:,} candidates.")
-
-
-def _said_of(summary: dict[str, Any]) -> list[str]:
-    """What a person should know of a draw: its worth for unbiased estimates, its splits, what was kept."""
-    taken = summary["taken"]
-    lines = [
-        f"Weighted back to the pool, the {taken:,} chips are worth {summary['effective_size']:,.0f} drawn by chance."
-    ]
-    if (least := summary["least_train_eval_km"]) is not None:
-        lines.append(f"The nearest chips of training and evaluation are {least:.1f} km apart.")
-    if kept := summary.get("kept"):
-        lines.append(
-            f"Of {kept['asked']:,} chips to keep, {kept['held']:,} hold the first seats; {kept['not_in_pool']:,} are "
-            f"no longer in the pool, {kept['not_drawable']:,} cannot be drawn any more."
-        )
-    if beyond := summary.get("beyond_target"):
-        lines.append(
-            f"{beyond:,} chips are of classes to which the target gives nothing: the others are used up."
-        )
-    return lines
 
 
 ALL = (search, pair, describe, cut)

@@ -130,8 +130,8 @@ class Visit:
         """What the map shows, after the next frame."""
         return str(
             self.page.evaluate(
-                """() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() =>
-                    done(document.getElementById('canvas').toDataURL()))))"""
+                """async () => { await map; return new Promise((done) => requestAnimationFrame(() =>
+                    requestAnimationFrame(() => done(document.getElementById('canvas').toDataURL())))); }"""
             )
         )
 

@@ -79,3 +79,10 @@ def test_commands_exist_with_their_options(path):
         }
         given = {word.partition("=")[0] for word in rest if word.startswith("--") and word != "--"}
         assert given <= known | {"--help"}, (given - known, words)
+
+
+def test_pictures_are_small_and_shown():
+    shown = "".join(path.read_text(encoding="utf-8") for path in TEXTS)
+    for picture in sorted((ROOT / "docs" / "images").iterdir()):
+        assert picture.stat().st_size < 300_000, picture
+        assert f"images/{picture.name}" in shown, picture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -32,8 +31,18 @@ def _version(asked: bool) -> None:
 @app.callback()
 def main_options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing but tables of results and errors.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print results as JSON on stdout, the rest on stderr.")
+    ] = False,
 ) -> None:
     """Train and judge foundation models on the catalogs that `curate` writes."""
+    if quiet or as_json:
+        from train.terminal import speak
+
+        speak(quiet=quiet, as_json=as_json)
 
 
 PRESETS_HELP = (
@@ -53,8 +62,9 @@ def flops(
 ) -> None:
     """Say what presets cost, parameters and FLOPs, without running them."""
     from train.compare import compare_costs
+    from train.terminal import printer
 
-    compare_costs(presets or (), _numbers(patch_size), image_size, mask_ratio, parts, out, _wide_print())
+    compare_costs(presets or (), _numbers(patch_size), image_size, mask_ratio, parts, out, printer(120))
 
 
 @app.command()
@@ -78,6 +88,7 @@ def bench(
 ) -> None:
     """Time presets beside each other: encoding, the model's training step, the whole step, the loader."""
     from train.compare import compare_speed
+    from train.terminal import printer
 
     compare_speed(
         presets or (),
@@ -92,16 +103,8 @@ def bench(
         not model_only,
         catalog,
         out,
-        _wide_print(),
+        printer(120),
     )
-
-
-def _wide_print() -> Callable[[object], None]:
-    """Print for tables of many columns: a pipe has no width, and the default would cut them."""
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False)
-    return console.print if console.is_terminal else Console(highlight=False, markup=False, width=120).print
 
 
 def _numbers(text: str | None) -> list[int]:

@@ -25,6 +25,7 @@ from train.loop import Run, train
 from train.plan import Plan, planned, resumed
 from train.runfolder import CONFIG, PROBE, SUMMARY, claim, clear, origin, write_origin
 from train.settings import settings_of
+from train.terminal import Shown
 
 ENOUGH_QUERIES = 1000
 
@@ -123,7 +124,7 @@ def run(
         journal.close()
     if among.writes:
         write_text(folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
-    say(report.ending(weights))
+    say(Shown(report.ending(weights), {"run": str(folder), **summary}))
     return folder
 
 

@@ -1,12 +1,14 @@
-"""A progress bar on standard error; silent where that is no terminal."""
+"""The progress of a training run on standard error; silent where that is no terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn
+
+from train.terminal import bar, counted
 
 APART = ("lr", "pairs_per_s", "data_wait", "grad_norm")  # what is no loss
 
@@ -15,16 +17,8 @@ class Bar:
     """Steps done, and the latest losses, learning rate and speed."""
 
     def __init__(self, done: int, steps: int, shown: bool = True) -> None:
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
-            console=console,
-            disable=not (shown and console.is_terminal),
-        )
+        self._shown, self._stack = shown, ExitStack()
+        self._progress = bar("training", TextColumn("{task.fields[losses]}"), shown=shown)
         self._task = self._progress.add_task("training", total=steps, completed=done, losses="")
 
     def show(self, values: Mapping[str, float]) -> None:
@@ -36,10 +30,11 @@ class Bar:
         self._progress.advance(self._task)
 
     def __enter__(self) -> Bar:
-        self._progress.start()
+        self._stack.enter_context(counted(self._shown))
+        self._stack.enter_context(self._progress)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self._stack.close()

@@ -21,6 +21,7 @@ from curate.archives.kept import Kept, question_of
 from curate.archives.pacing import Pace, Patience, Repeat
 from curate.archives.paging import Lost, Pages, Request, fault_of
 from curate.catalog.errors import InputError
+from curate.console import watched
 from curate.recipe import Period
 from curate.sensors import Sensor
 
@@ -114,7 +115,7 @@ class _Query:
         """An answer for each box, in their order, some boxes at a time."""
         pool = ThreadPoolExecutor(self.archive.patience.threads)
         try:
-            yield from pool.map(self._answer, around)
+            yield from watched(pool.map(self._answer, around), "search", len(around))
         finally:
             pool.shutdown(cancel_futures=True)
 

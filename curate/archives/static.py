@@ -16,6 +16,7 @@ from curate.archives.files import Files, Unavailable
 from curate.archives.found import SIMULATED_KEY, Answer, Found, Limits
 from curate.archives.kept import Kept, question_of
 from curate.catalog.errors import InputError
+from curate.console import growing_progress
 from curate.recipe import Period
 from curate.scenes import Rejected
 from curate.sensors import Sensor
@@ -93,13 +94,15 @@ class StaticArchive:
         nodes = [(self.href, self.root)]
         seen = {self.href}  # links may lead back, or twice to the same place
         lost = 0
-        with ThreadPoolExecutor(self.files.patience.threads if self._remote else 1) as pool:
+        threads = self.files.patience.threads if self._remote else 1
+        with ThreadPoolExecutor(threads) as pool, growing_progress("search") as grow:
             while nodes:
                 links = [
                     link for here, node in nodes for link in _links(here, node, answer) if link[1] not in seen
                 ]
                 links = list({href: (rel, href) for rel, href in reversed(links)}.values())[::-1]
                 seen |= {href for _, href in links}
+                grow(len(links), 0)
                 nodes = []
                 for first in range(0, len(links), _AT_A_TIME):
                     part = links[first : first + _AT_A_TIME]
@@ -110,6 +113,7 @@ class StaticArchive:
                         )
                         break
                     for (rel, href), child in zip(part, pool.map(self._attempt, part), strict=True):
+                        grow(0, 1)
                         lost = lost + 1 if isinstance(child, Unavailable) else 0
                         if isinstance(child, Unavailable):
                             answer.missing.append(f"{collection} in {href}: {child}")

@@ -25,6 +25,7 @@ from curate.archives.files import Files, Unavailable
 from curate.archives.found import Answer, Found, Limits
 from curate.archives.kept import Kept, question_of
 from curate.catalog.errors import InputError
+from curate.console import watched
 from curate.recipe import Period
 from curate.scenes import Rejected
 from curate.sensors import Band, Sensor
@@ -104,7 +105,7 @@ class TableArchive:
         limits = Limits(area, period, max_cloud_percent)
         with ThreadPoolExecutor(max(1, min(len(self.paths), self._threads))) as pool:
             ask = partial(self._answer, limits=limits, sensor=sensor, bands=bands)
-            return Found.of(pool.map(ask, self.paths))
+            return Found.of(watched(pool.map(ask, self.paths), "search", len(self.paths)))
 
     @property
     def _threads(self) -> int:

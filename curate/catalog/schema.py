@@ -108,7 +108,8 @@ class CatalogMeta:
 
 BBOX = pa.struct([(side, pa.float64()) for side in ("xmin", "ymin", "xmax", "ymax")])
 TIMESTAMP = pa.timestamp("us", tz="UTC")
-HREFS = pa.map_(pa.string(), pa.string())
+# no map, which Hugging Face's `datasets` does not know
+HREFS = pa.list_(pa.struct([("band", pa.string()), ("href", pa.string())]))
 
 Column = tuple[str, pa.DataType, bool, str]  # name, type, may be null, meaning
 
@@ -149,7 +150,12 @@ SENSOR_COLUMNS: tuple[Column, ...] = (
 )
 
 SENSOR_PIXEL_COLUMNS: tuple[Column, ...] = (
-    ("hrefs", HREFS, True, "Band -> file; relative to the catalog's folder where the file lies under it."),
+    (
+        "hrefs",
+        HREFS,
+        True,
+        "File of each band; relative to the catalog's folder where the file lies under it.",
+    ),
     ("valid", pa.float32(), True, "Share of the chip's pixels with data in every band; null until cut."),
     (
         "cloud",

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from glob import glob
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +82,7 @@ def cut_labels(
     path: Path,
     engine: Engine,
     source: str = "landcover",
-    kind: Kind | None = None,
+    kind: str | None = None,
     legend: str | None = None,
     unit: str = "",
     out: Path | None = None,
@@ -96,11 +96,13 @@ def cut_labels(
         legend: of classes (`curate.legends`); the catalog's own by default.
 
     Raises:
-        InputError: no such map, a map without a coordinate reference system, or chips without a grid.
+        InputError: no such map or kind, a map without a coordinate reference system, or chips without a grid.
     """
+    if kind not in (None, *get_args(Kind)):
+        raise InputError(f"There is no kind {kind!r} of labels", do="Choose classes or values")
     catalog = Catalog.open(path, COLUMNS)
     files, known = _files(catalog, source)
-    chosen: Kind = kind or known or "classes"
+    chosen = cast(Kind, kind or known or "classes")
     names = dict(catalog.meta.landcover) if legend is None else dict(legend_called(legend).names)
     name = re.sub(r"[^A-Za-z0-9]+", "-", Path(source).stem).strip("-") or "map"
     info = LabelInfo(

@@ -1,8 +1,10 @@
-"""Chips as pictures: stored values as red, green and blue for a person."""
+"""Chips as pictures: bands of a sensor as red, green and blue for a person."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,59 +13,90 @@ from curate.catalog.reader import Catalog
 from curate.catalog.schema import SensorInfo
 from curate.catalog.shards import open_shard, pixels
 
-Floats = npt.NDArray[np.float64]
-Rgb = npt.NDArray[np.uint8]
-_RGB_NM = (665.0, 560.0, 492.0)
+_NEAR_NM = 45.0  # of a band's wavelength to a colour's
+_COLOURS = {"red": 665.0, "green": 560.0, "blue": 490.0, "near infrared": 835.0}
+_RADAR_DB = {"VV": (-22.0, -2.0), "VH": (-28.0, -8.0), "HH": (-22.0, -2.0), "HV": (-28.0, -8.0)}
+_RATIO_DB = (3.0, 14.0)
+_BRIGHT, _GAMMA = 0.4, 1.6  # reflectance that is shown as white
 _GAP_PX = 8
+Image = npt.NDArray[np.uint8]
 
 
-def values(catalog: Catalog, sensor: SensorInfo, shard: str, row: int) -> Floats:
-    """One chip in physical units, (bands, rows, columns), NaN where no data is."""
+@dataclass(frozen=True)
+class Composite:
+    """Three bands (or one) as a picture."""
+
+    name: str
+    bands: tuple[str, ...]
+    kind: str  # optical, radar or grey
+
+
+def composites(info: SensorInfo) -> list[Composite]:
+    """What a sensor's bands can be shown as; the first band alone where nothing better is known."""
+    nearest = {
+        colour: min(
+            (b for b in info.bands if b.wavelength_nm is not None and abs(b.wavelength_nm - nm) <= _NEAR_NM),
+            key=lambda b, nm=nm: (b.resolution_m, abs((b.wavelength_nm or 0) - nm)),  # type: ignore[misc]
+            default=None,
+        )
+        for colour, nm in _COLOURS.items()
+    }
+    name = info.prefix.upper()
+    red, green, blue, infrared = (nearest[c].name if nearest[c] else "" for c in _COLOURS)  # type: ignore[union-attr]
+    found = []
+    if red and green and blue:
+        found.append(Composite(f"{name} true colour", (red, green, blue), "optical"))
+    if infrared and red and green:
+        found.append(Composite(f"{name} false colour", (infrared, red, green), "optical"))
+    for co, cross in (("VV", "VH"), ("HH", "HV")):
+        if {co, cross} <= set(info.band_names):
+            found.append(Composite(f"{name} {co}, {cross}, {co} − {cross}", (co, cross), "radar"))
+    return found or [Composite(f"{name} {info.bands[0].name}", (info.bands[0].name,), "grey")]
+
+
+def stored(catalog: Catalog, info: SensorInfo, shard: str, row: int) -> npt.NDArray[Any]:
+    """One chip as it is stored, (bands, rows, columns)."""
     batch = open_shard(catalog.chips_folder / shard)
-    stored = pixels(batch, sensor.prefix, len(sensor.bands), catalog.meta.chip_px)[row]
-    scales = np.array(sensor.scales)[:, None, None]
-    return np.where(stored == sensor.nodata, np.nan, stored * scales + sensor.offset)
+    every: npt.NDArray[Any] = pixels(batch, info.prefix, len(info.bands), catalog.meta.chip_px)
+    chip: npt.NDArray[Any] = every[row]
+    return chip
 
 
-def render(chip: Floats, sensor: SensorInfo) -> Rgb:
-    """True colour of an optical sensor, VV, VH and their ratio of a radar, else the first band in grey."""
-    if sensor.unit == "dB":
-        return backscatter(chip)
-    known = [band.wavelength_nm for band in sensor.bands]
-    if any(known):
-        return true_colour(chip, known)
-    low, high = np.nanpercentile(chip[0], (2, 98)) if np.isfinite(chip[0]).any() else (0.0, 1.0)
-    return _bytes(np.repeat(((chip[0] - low) / max(high - low, 1e-9))[..., None], 3, axis=-1))
+def compose(numbers: npt.NDArray[Any], info: SensorInfo, composite: Composite) -> Image:
+    """The picture of a chip, shape (rows, columns, 3); *numbers* are as stored, of shape (bands, rows, columns).
+
+    Reflectance and backscatter are shown between fixed values, so that chips compare; other values from the 2nd to
+    the 98th percentile of the chip's own. What has no data is grey.
+    """
+    names = info.band_names
+    index = [names.index(band) for band in composite.bands]
+    picked = numbers[index]
+    valid = (picked != info.nodata).all(0)
+    values = picked.astype(np.float32) * np.array(info.scales, np.float32)[index, None, None] + info.offset
+    if composite.kind == "radar":
+        ends = [*(_RADAR_DB[band] for band in composite.bands), _RATIO_DB]
+        values = np.concatenate([values, values[:1] - values[1:2]])
+        shown = np.stack([(v - low) / (high - low) for v, (low, high) in zip(values, ends, strict=True)])
+    elif composite.kind == "optical" and info.unit == "reflectance":
+        shown = (np.clip(values, 0, None) / _BRIGHT) ** (1 / _GAMMA)
+    else:
+        known = values[:, valid]
+        low, high = np.percentile(known, [2, 98]) if known.size else (0.0, 1.0)
+        shown = (values - low) / max(float(high - low), 1e-6)
+        shown = np.repeat(shown, 3, 0) if len(shown) == 1 else shown
+    image = (np.clip(shown, 0, 1) * 255).astype(np.uint8)
+    image[:, ~valid] = 128
+    return np.ascontiguousarray(image.transpose(1, 2, 0))
 
 
-def true_colour(chip: Floats, wavelengths_nm: list[float | None]) -> Rgb:
-    """The bands nearest to red, green and blue; reflectance 0 to 0.3 with a gamma."""
-    far = [np.inf if nm is None else nm for nm in wavelengths_nm]
-    picked = [chip[int(np.argmin(np.abs(np.subtract(far, nm))))] for nm in _RGB_NM]
-    return _bytes(np.clip(np.stack(picked, axis=-1) / 0.3, 0, 1) ** (1 / 1.6))
-
-
-def backscatter(chip: Floats) -> Rgb:
-    """VV, VH and their ratio in dB as red, green, blue; one polarisation alone in grey."""
-    if len(chip) == 1:
-        return _bytes(np.repeat(((chip[0] + 20) / 20)[..., None], 3, axis=-1))
-    vv, vh = chip[:2]
-    return _bytes(np.stack([(vv + 20) / 20, (vh + 27) / 20, 1 - (vv - vh - 2) / 14], axis=-1))
-
-
-def _bytes(shown: Floats) -> Rgb:
-    clipped: Rgb = (np.clip(np.nan_to_num(shown), 0, 1) * 255).astype(np.uint8)
-    return clipped
-
-
-def save(path: Path, images: list[Rgb], times: int) -> None:
+def save(path: Path, images: list[Image], times: int) -> None:
     """Images of one size side by side, each pixel as *times* × *times*, as PNG."""
-    from PIL import Image
+    from PIL import Image as Pictures
 
     side = images[0].shape[0] * times
-    sheet = Image.new("RGB", (len(images) * (side + _GAP_PX) - _GAP_PX, side), "white")
+    sheet = Pictures.new("RGB", (len(images) * (side + _GAP_PX) - _GAP_PX, side), "white")
     for i, image in enumerate(images):
-        large = Image.fromarray(image).resize((side, side), Image.Resampling.NEAREST)
+        large = Pictures.fromarray(image).resize((side, side), Pictures.Resampling.NEAREST)
         sheet.paste(large, (i * (side + _GAP_PX), 0))
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, format="PNG", optimize=True)

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from curate.catalog.errors import InputError
 from curate.catalog.reader import Catalog
-from curate.pixels.pictures import render, save, values
+from curate.pixels.pictures import compose, composites, save, stored
 
 
 def about(catalog: Catalog, chip_id: str) -> dict[str, Any]:
@@ -35,7 +35,8 @@ def draw(catalog: Catalog, row: dict[str, Any], path: Path, times: int) -> Path:
     if row["shard"] is None:
         raise InputError(f"Chip {row['chip_id']} has no pixels", do="Cut them with: curate cut")
     images = [
-        render(values(catalog, info, row["shard"], row["shard_row"]), info) for info in catalog.meta.sensors
+        compose(stored(catalog, info, row["shard"], row["shard_row"]), info, composites(info)[0])
+        for info in catalog.meta.sensors
     ]
     save(path, images, times)
     return path

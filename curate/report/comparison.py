@@ -88,11 +88,13 @@ def _content(a: Subject, b: Subject) -> dict[str, Any]:
 
 
 def _names(a: Subject, b: Subject) -> tuple[str, str]:
-    """The catalogs' file names, with their folders where these are one."""
-    first, second = a.catalog.path, b.catalog.path
-    if first.stem != second.stem:
-        return first.stem, second.stem
-    return f"{first.resolve().parent.name}/{first.stem}", f"{second.resolve().parent.name}/{second.stem}"
+    """The catalogs' file names, with as many of their folders as tell them apart."""
+    first, second = (subject.catalog.path.resolve().with_suffix("").parts for subject in (a, b))
+    for number in range(1, max(len(first), len(second)) + 1):
+        names = "/".join(first[-number:]), "/".join(second[-number:])
+        if names[0] != names[1]:
+            return names
+    return f"{first[-1]} (first)", f"{second[-1]} (second)"
 
 
 def _paired(a: list[tuple[str, str]], b: list[tuple[str, str]]) -> list[tuple[str, str, str]]:

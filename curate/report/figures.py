@@ -9,7 +9,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.catalog.page.charts import WIDTH, Series, Svg, bars, box, histogram, key, line, matrix, svg, text
+from curate.catalog.page.charts import (
+    WIDTH,
+    Series,
+    Svg,
+    bars,
+    box,
+    histogram,
+    key,
+    line,
+    matrix,
+    svg,
+    text,
+    ticks,
+)
 from curate.catalog.schema import SEASONS, SPLITS
 from curate.catalog.statistics import BandStatistics
 from curate.grid import Floats
@@ -63,13 +76,14 @@ def histograms(named: Sequence[tuple[str, pa.Table, str]], subject: Subject) -> 
     anchor, *_ = (info.prefix for info in subject.catalog.meta.sensors)
     for prefix in subject.partners:
         charts += _spread(
-            f"Hours from {prefix.upper()} to {anchor.upper()}", f"{prefix}_dt_hours", "hours", named
+            f"Hours from {anchor.upper()} to {prefix.upper()}", f"{prefix}_dt_hours", "hours", named
         )
     charts += _counted("Seasons", "season", SEASONS, named)
     charts += _months(f"Months of {anchor.upper()}", f"{anchor}_datetime", named)
-    for prefix in (anchor, *subject.partners):
-        charts += _orbits(prefix, named)
+    charts += _orbits(anchor, named)
     charts += _spread("Cloud cover of the scene", f"{anchor}_cloud_cover", "percent", named, (0, 100))
+    for prefix in subject.partners:
+        charts += _orbits(prefix, named)
     charts += _spread("Cloud and shadow in the chip", f"{anchor}_cloud", "share of the chip", named, (0, 1))
     return charts
 
@@ -231,13 +245,20 @@ def spectra(statistics: dict[str, BandStatistics], subject: Subject) -> Charts:
 def _bands(found: BandStatistics, title: str, kept: dict[str, Any]) -> tuple[str, Svg]:
     """A row a band: its distribution, the range of a standard deviation, and its mean."""
     mean, std = np.array(found.mean), np.array(found.std)
-    least, most = float((mean - 2 * std).min()), float((mean + 2 * std).max())
+    deviations = 1 if found.unit == "reflectance" else 2  # below the mean: no reflectance is negative
+    least, most = float((mean - deviations * std).min()), float((mean + 2 * std).max())
     row, left = 24.0, 52.0
 
     def at(value: Any) -> Any:
         return left + (np.clip(value, least, most) - least) / ((most - least) or 1) * (WIDTH - left - 52)
 
+    tall = row * len(found.bands)
     parts = []
+    for value in ticks(least, most, 5):
+        parts += [
+            line(at(value), 8, at(value), tall + 4),
+            text(at(value), tall + 18, f"{value:g}", "middle", 10),
+        ]
     for i, band in enumerate(found.bands):
         y = row * (i + 1)
         if kept.get("histogram"):
@@ -253,13 +274,14 @@ def _bands(found: BandStatistics, title: str, kept: dict[str, Any]) -> tuple[str
                     f'<path d="M{x[0]:.1f} {y:.1f}L{path}L{x[-1]:.1f} {y:.1f}Z" fill="var(--pool)"/>'
                 )
         else:
-            parts.append(line(left, y, WIDTH - 52, y))
+            parts.append(line(left, y, WIDTH - 52, y, "--pool"))
         parts.append(text(left - 10, y, band, "end", ink="--ink"))
         low, high = at(mean[i] - std[i]), at(mean[i] + std[i])
         parts.append(box(low, y - 1, high - low, 2, "--accent"))
         parts.append(f'<circle cx="{at(mean[i]):.1f}" cy="{y:.1f}" r="3.4" fill="var(--accent)"/>')
         parts.append(text(WIDTH - 46, y + 1, f"{mean[i]:.{3 if abs(most) < 10 else 1}f}", size=10))
-    return title, svg(WIDTH, row * len(found.bands) + 8, f"Mean ± standard deviation: {title}", parts)
+    parts.append(text(WIDTH, tall + 18, "mean", "end", 10))
+    return title, svg(WIDTH, tall + 24, f"Mean ± standard deviation: {title}", parts)
 
 
 def alignment(found: dict[str, Any]) -> Charts:

@@ -113,7 +113,7 @@ class Points:
     steps: int  # of the frame; a point covers one
     x: Ints
     y: Ints
-    kind: Ints  # row of a table of kinds
+    kind: Ints  # row of a table of kinds, fewer than 2 ** 20
     count: Ints
     every: int = 1  # one in so many chips is counted
 
@@ -122,9 +122,9 @@ class Points:
         return {
             "steps": self.steps,
             "every": self.every,
-            "x": packed(self.x.astype(place)),
-            "y": packed(self.y.astype(place)),
-            "kind": packed(self.kind.astype(np.uint16)),
+            "x": packed(self.x.astype(place), differences=True),
+            "y": packed(self.y.astype(place), differences=True),
+            "kind": packed(self.kind.astype(np.uint32)),
             "count": packed(np.minimum(self.count, 2**32 - 1).astype(np.uint32)),
         }
 
@@ -147,26 +147,26 @@ def points(frame: Frame, lon: Floats, lat: Floats, kind: Ints, most: int) -> Poi
         steps //= 2
         across, down = across // 2, down // 2
     every = -(-len(lon) // most)
-    across, down = (v[::every] for v in frame.steps(x, y, steps))
+    across, down = (v[::every] for v in frame.steps(x, y))
     return Points(
-        steps, *_gathered(across, down, kinds[::every], np.ones(len(across), np.int64)), every=every
+        STEPS, *_gathered(across, down, kinds[::every], np.ones(len(across), np.int64)), every=every
     )
 
 
 def _gathered(x: Ints, y: Ints, kind: Ints, count: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     """Points of one place and kind as one, in order of place."""
     code = (
-        (y.astype(np.uint64) << np.uint64(38))
-        | (x.astype(np.uint64) << np.uint64(16))
+        (y.astype(np.uint64) << np.uint64(42))
+        | (x.astype(np.uint64) << np.uint64(20))
         | kind.astype(np.uint64)
     )
     found, where = np.unique(code, return_inverse=True)
     total = np.bincount(where, weights=count).astype(np.int64)
     low = np.uint64((1 << 22) - 1)
     return (
-        ((found >> np.uint64(16)) & low).astype(np.int64),
-        (found >> np.uint64(38)).astype(np.int64),
-        (found & np.uint64(0xFFFF)).astype(np.int64),
+        ((found >> np.uint64(20)) & low).astype(np.int64),
+        (found >> np.uint64(42)).astype(np.int64),
+        (found & np.uint64((1 << 20) - 1)).astype(np.int64),
         total,
     )
 

@@ -13,54 +13,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 
-from curate.catalog import SensorInfo
 from curate.catalog.errors import InputError
 from curate.catalog.page import picture
-from curate.catalog.shards import open_shard, pixels
+from curate.pixels.pictures import Image, compose, composites, stored
 from curate.report.colours import NONE, landcovers
 from curate.report.subject import Subject, texts
 from curate.sampling.arrays import encode
 
 CHIPS = 32
 _MOST_PX = 160  # of a picture's side
-_NEAR_NM = 45.0  # of a band's wavelength to a colour's
-_COLOURS = {"red": 665.0, "green": 560.0, "blue": 490.0, "near infrared": 835.0}
-_RADAR_DB = {"VV": (-22.0, -2.0), "VH": (-28.0, -8.0), "HH": (-22.0, -2.0), "HV": (-28.0, -8.0)}
-_RATIO_DB = (3.0, 14.0)
-_BRIGHT, _GAMMA = 0.4, 1.6  # reflectance that is shown as white
-Image = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Composite:
-    """Three bands (or one) as a picture."""
-
-    name: str
-    bands: tuple[str, ...]
-    kind: str  # optical, radar or grey
-
-
-def composites(info: SensorInfo) -> list[Composite]:
-    """What a sensor's bands can be shown as; the first band alone where nothing better is known."""
-    nearest = {
-        colour: min(
-            (b for b in info.bands if b.wavelength_nm is not None and abs(b.wavelength_nm - nm) <= _NEAR_NM),
-            key=lambda b, nm=nm: (b.resolution_m, abs((b.wavelength_nm or 0) - nm)),  # type: ignore[misc]
-            default=None,
-        )
-        for colour, nm in _COLOURS.items()
-    }
-    name = info.prefix.upper()
-    red, green, blue, infrared = (nearest[c].name if nearest[c] else "" for c in _COLOURS)  # type: ignore[union-attr]
-    found = []
-    if red and green and blue:
-        found.append(Composite(f"{name} true colour", (red, green, blue), "optical"))
-    if infrared and red and green:
-        found.append(Composite(f"{name} false colour", (infrared, red, green), "optical"))
-    for co, cross in (("VV", "VH"), ("HH", "HV")):
-        if {co, cross} <= set(info.band_names):
-            found.append(Composite(f"{name} {co}, {cross}, {co} − {cross}", (co, cross), "radar"))
-    return found or [Composite(f"{name} {info.bands[0].name}", (info.bands[0].name,), "grey")]
 
 
 def chosen(table: pa.Table, most: int = CHIPS) -> npt.NDArray[np.int64]:
@@ -115,13 +76,10 @@ def gallery(subject: Subject, most: int = CHIPS) -> Gallery:
     covers, note = landcover_pictures(subject, facts)
     chips = []
     for row, cover in zip(facts, covers, strict=True):
-        batch = open_shard(subject.catalog.chips_folder / row["shard"])
         addresses = []
         for info, composite in shown:
-            stored = pixels(batch, info.prefix, len(info.bands), subject.catalog.meta.chip_px)[
-                row["shard_row"]
-            ]
-            addresses.append(picture(compose(stored, info, composite)))
+            numbers = stored(subject.catalog, info, row["shard"], row["shard_row"])
+            addresses.append(picture(_small(compose(numbers, info, composite))))
         if cover is not None:
             addresses.append(picture(cover, lossless=True))
         chips.append(_chip(row, addresses, subject))
@@ -142,39 +100,11 @@ def gallery(subject: Subject, most: int = CHIPS) -> Gallery:
 
 
 def _whole_rows(subject: Subject, rows: npt.NDArray[np.int64]) -> pa.Table:
-    """All columns but the footprints of some rows, without holding the others."""
+    """All columns but the footprints' geometry of some rows, without holding the others."""
     ids = subject.catalog.table["chip_id"].take(pa.array(rows)).combine_chunks()
-    names = [name for name in pq.read_schema(subject.catalog.path).names if name not in ("geometry", "bbox")]
+    names = [name for name in pq.read_schema(subject.catalog.path).names if name != "geometry"]
     found = pq.read_table(subject.catalog.path, columns=names, filters=pc.field("chip_id").isin(ids))
     return found.take(pc.index_in(ids, found["chip_id"].combine_chunks()))
-
-
-def compose(stored: npt.NDArray[Any], info: SensorInfo, composite: Composite) -> Image:
-    """The picture of a chip, shape (rows, columns, 3); *stored* has shape (bands, rows, columns).
-
-    Reflectance and backscatter are shown between fixed values, so that chips compare; other values from the 2nd to
-    the 98th percentile of the chip's own. What has no data is grey.
-    """
-    names = info.band_names
-    index = [names.index(band) for band in composite.bands]
-    picked = stored[index]
-    valid = (picked != info.nodata).all(0)
-    values = picked.astype(np.float32) * np.array(info.scales, np.float32)[index, None, None] + info.offset
-    if composite.kind == "radar":
-        ends = [*(_RADAR_DB[band] for band in composite.bands), _RATIO_DB]
-        values = np.concatenate([values, values[:1] - values[1:2]])
-        shown = np.stack([(v - low) / (high - low) for v, (low, high) in zip(values, ends, strict=True)])
-    elif composite.kind == "optical" and info.unit == "reflectance":
-        shown = (np.clip(values, 0, None) / _BRIGHT) ** (1 / _GAMMA)
-    else:
-        known = values[:, valid]
-        low, high = np.percentile(known, [2, 98]) if known.size else (0.0, 1.0)
-        shown = (values - low) / max(float(high - low), 1e-6)
-        shown = np.repeat(shown, 3, 0) if len(shown) == 1 else shown
-    image = (np.clip(shown, 0, 1) * 255).astype(np.uint8)
-    image[:, ~valid] = 128
-    step = -(-image.shape[1] // _MOST_PX)
-    return np.ascontiguousarray(image[:, ::step, ::step].transpose(1, 2, 0))
 
 
 def landcover_pictures(subject: Subject, rows: list[dict[str, Any]]) -> tuple[list[Image | None], str]:
@@ -195,11 +125,16 @@ def landcover_pictures(subject: Subject, rows: list[dict[str, Any]]) -> tuple[li
             image = np.full((*codes.shape, 3), _rgb(NONE), np.uint8)
             for value, code in land.legend.values.items():
                 image[codes == value] = _rgb(colours[land.legend.names[code]])
-            step = -(-meta.chip_px // _MOST_PX)
-            found.append(np.ascontiguousarray(image[::step, ::step]))
+            found.append(_small(image))
     except (InputError, RasterioError, OSError) as error:
         return [None] * len(rows), f"The land-cover map is not shown: {error}"
     return found, ""
+
+
+def _small(image: Image) -> Image:
+    """Every so-manieth pixel, so that no side is longer than a picture's."""
+    step = -(-max(image.shape[:2]) // _MOST_PX)
+    return np.ascontiguousarray(image[::step, ::step])
 
 
 def _window(land: Any, row: dict[str, Any], chip_px: int) -> npt.NDArray[np.int64]:
@@ -254,7 +189,7 @@ def _chip(row: dict[str, Any], addresses: list[str], subject: Subject) -> dict[s
         own = [
             (k.removeprefix(f"{info.prefix}_"), v) for k, v in row.items() if k.startswith(f"{info.prefix}_")
         ]
-        groups.append((info.sensor, [(k, v) for k, v in own if k != "hrefs"]))
+        groups.append((info.sensor, own))
     return {
         "id": row["chip_id"],
         "climate": row["koppen_symbol"] or "none",
@@ -278,9 +213,22 @@ def _said(value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.7g}"
+    if isinstance(value, dict):
+        return ", ".join(_said(v) for v in value.values())
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return _files(value)
     if isinstance(value, list):
         return ", ".join(f"{v:.10g}" if isinstance(v, float) else str(v) for v in value[:12])
     return str(value)
+
+
+def _files(hrefs: list[dict[str, str]]) -> str:
+    """The folder of all files, and under it the name of each band's."""
+    parts = [(one["band"], *one["href"].rpartition("/")) for one in hrefs]
+    if len({folder for _, folder, _, _ in parts}) > 1:
+        return "\n".join(f"{one['band']} {one['href']}" for one in hrefs)
+    said = ", ".join(name if name.startswith(f"{band}.") else f"{band} {name}" for band, _, _, name in parts)
+    return f"{parts[0][1]}/\n{said}"
 
 
 def contact_sheet(found: Gallery, path: Path) -> None:

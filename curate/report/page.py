@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -16,8 +17,9 @@ import yaml
 from curate import __version__
 from curate.catalog.errors import InputError
 from curate.catalog.files import digest, write_text
-from curate.catalog.page import figure, percent, render
+from curate.catalog.page import figure, percent, render, unpacked
 from curate.catalog.page.charts import standalone
+from curate.console import progress
 from curate.grid import Floats
 from curate.recipe import Recipe, stable_hash
 from curate.report import figures, frame
@@ -28,7 +30,7 @@ from curate.report.subject import Subject, texts
 from curate.sampling.ways.chance import random
 
 HERE = Path(__file__).parent / "templates"
-MOST_POINTS = {"pool": 120_000, "sample": 350_000}
+MOST_POINTS = {"pool": 1_000_000, "sample": 1_200_000}
 SIMULATED = (
     "This catalog was made from the embedded archive: places, orbits and formats are real, land cover, reflectance and "
     "backscatter are not. Nothing on this page says anything about the Earth."
@@ -63,12 +65,15 @@ def write_report(
     key = _key(path)
     if not again and figures_folder is None and _is_fresh(target, key):
         return Written(target, target.stat().st_size, reused=True)
-    subject = Subject.open(path)
-    content = _content(subject)
-    page = render(HERE, "report.html", ["map.js", "gallery.js"], key=key, **content)
-    write_text(target, page)
-    if figures_folder is not None:
-        _write_figures(figures_folder, content)
+    with progress("page", 5) as advance:  # read, pictures, measures, charts and map, written
+        subject = Subject.open(path)
+        advance()
+        content = _content(subject, advance)
+        page = render(HERE, "report.html", ["map.js", "gallery.js"], key=key, **content)
+        write_text(target, page)
+        if figures_folder is not None:
+            _write_figures(figures_folder, content)
+        advance()
     return Written(target, target.stat().st_size)
 
 
@@ -89,8 +94,8 @@ def _is_fresh(page: Path, key: str) -> bool:
         return f'name="curate-key" content="{key}"' in file.read(500)
 
 
-def _content(subject: Subject) -> dict[str, Any]:
-    """All that the template is given."""
+def _content(subject: Subject, advance: Callable[[], None]) -> dict[str, Any]:
+    """All that the template is given; calls *advance* after each of its three long parts."""
     catalog, table = subject.catalog, subject.catalog.table
     legend = list(catalog.meta.landcover.values())
     chance = _chance(subject)
@@ -101,7 +106,10 @@ def _content(subject: Subject) -> dict[str, Any]:
     outline = frame.coast(around)
     statistics = subject.statistics
     shown = gallery(subject)
-    return {
+    advance()
+    measured = diversity(subject)
+    advance()
+    content: dict[str, Any] = {
         "title": _title(subject),
         "kind": "A catalog of paired satellite chips",
         "simulated": (SIMULATED if catalog.meta.source.get("archive") == "simulated" else _SIMULATED_SOURCE)
@@ -115,7 +123,7 @@ def _content(subject: Subject) -> dict[str, Any]:
         "subject": subject,
         "matrices": figures.matrices([*pool, *sample, *drawn], legend),
         "chance_note": "" if chance is not None else (subject.lacking or "The pool was read in part."),
-        "diversity": diversity(subject),
+        "diversity": measured,
         "stages": _stages(subject),
         "histograms": figures.histograms([*pool, *sample], subject),
         "split_map": figures.split_map(around, rings(outline), table),
@@ -140,6 +148,8 @@ def _content(subject: Subject) -> dict[str, Any]:
             ensure_ascii=False,
         ).replace("<", "\\u003c"),
     }
+    advance()
+    return content
 
 
 def _chance(subject: Subject) -> pa.Table | None:
@@ -252,12 +262,8 @@ def _map(subject: Subject, around: frame.Frame, outline: dict[str, Any]) -> dict
 
 def rings(outline: dict[str, Any]) -> list[Floats]:
     """Outlines as `frame.coast` packs them, each of shape (vertices, 2) in steps."""
-    import base64
-
-    places = (
-        np.frombuffer(base64.b64decode(outline["places"]["data"]), "<u2").reshape(-1, 2).astype(np.float64)
-    )
-    lengths = np.frombuffer(base64.b64decode(outline["lengths"]["data"]), "<u4")
+    places = unpacked(outline["places"]).reshape(-1, 2).astype(np.float64)
+    lengths = unpacked(outline["lengths"])
     return np.split(places, np.cumsum(lengths)[:-1]) if len(lengths) else []
 
 

@@ -91,8 +91,9 @@ class Subject:
     @property
     def statistics(self) -> dict[str, BandStatistics]:
         """Band statistics by sensor prefix; empty where no chip has been cut."""
+        shards = self.catalog.table["shard"]
         there = (self.catalog.path.parent / self.catalog.meta.statistics).exists()
-        return self.catalog.statistics() if there else {}
+        return self.catalog.statistics() if there and shards.null_count < len(shards) else {}
 
     def beside(self, name: str) -> dict[str, Any] | None:
         """What the JSON file *name* in the catalog's folder holds; None where there is none, or it is broken."""

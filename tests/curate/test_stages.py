@@ -13,13 +13,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from curate import stages
+from curate import outcome, stages
 from curate.catalog import Catalog, InputError
 from curate.catalog.shards import open_shard, pixels, read_manifest
 from curate.catalog.validation import violations
 from curate.engine import Engine, engine
 from curate.recipe import Recipe
 from curate.workspace import Workspace
+
+
+def href_of(table: pa.Table, row: int, band: str) -> str:
+    """Where the file of a chip's Sentinel-2 band lies."""
+    return next(one["href"] for one in table["s2_hrefs"][row].as_py() if one["band"] == band)
 
 
 def same_rows(first: Path, second: Path) -> None:
@@ -61,7 +66,7 @@ def test_stored_pixels_are_those_of_the_scene(built: Workspace, small_archive: P
             name: table[name][row].as_py()
             for name in ("shard", "shard_row", "epsg", "transform", "s2_offset")
         }
-        with rasterio.open(dict(table["s2_hrefs"][row].as_py())["B04"]) as source:
+        with rasterio.open(href_of(table, row, "B04")) as source:
             assert source.crs.to_epsg() == chip["epsg"]
             top, left = source.index(chip["transform"][2] + 5, chip["transform"][5] - 5)
             numbers = source.read(1, window=((top, top + 60), (left, left + 60))).astype(int)
@@ -166,7 +171,7 @@ def test_a_truncated_scene_costs_its_own_chips_only(
 ) -> None:
     archive = tmp_path / "archive"
     shutil.copytree(small_archive, archive)
-    href = dict(Catalog.open(built.catalog).table["s2_hrefs"][0].as_py())["B08"]
+    href = href_of(Catalog.open(built.catalog).table, 0, "B08")
     broken = archive / Path(href).relative_to(small_archive)
     broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 3])
     other = recipe.with_options({"archive": str(archive), "sampling.budget": "1M"})
@@ -214,7 +219,7 @@ def test_a_pool_whose_counts_lie_on_disk_gives_the_same_catalog(
     recipe: Recipe, built: Workspace, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("curate.building.COUNTS_KEPT_FROM", 0)
-    monkeypatch.setattr(stages, "MEASURED_UP_TO", 0)
+    monkeypatch.setattr(outcome, "MEASURED_UP_TO", 0)
     workspace.catalog.unlink()
     summary = stages.cut(recipe, workspace, Engine(workers=2))
     assert list((workspace.folder / "counts").glob("*.counts"))

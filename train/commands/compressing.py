@@ -35,13 +35,10 @@ def prune(
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; CUDA where there is one.")] = None,
 ) -> None:
     """Make a mixture smaller, step by step, and say what each step costs and still knows."""
-    from rich.console import Console
-
     from train.compress.running import Compression, compress
+    from train.terminal import printer
 
     home = weights if weights.is_dir() else weights.parent
-    console = Console(highlight=False, markup=False)
-    wide = console if console.is_terminal else Console(highlight=False, markup=False, width=160)
     options = Compression(
         weights=weights,
         catalog=catalog,
@@ -56,7 +53,7 @@ def prune(
         seed=seed,
         device=device,
     )
-    compress(options, wide.print)
+    compress(options, printer(160))
 
 
 @app.command()
@@ -71,10 +68,8 @@ def grow(
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; CUDA where there is one.")] = None,
 ) -> None:
     """Add experts for a new task; all that the model knew stays as it is."""
-    from rich.console import Console
-
     from train.compress.running import expand
+    from train.terminal import printer
 
     home = weights if weights.is_dir() else weights.parent
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    expand(weights, catalog, out or home / "grown", experts, steps, lr, seed, device, console.print)
+    expand(weights, catalog, out or home / "grown", experts, steps, lr, seed, device, printer())

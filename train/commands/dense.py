@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from train.commands.evaluating import Device, ResultFile, Runs, Seeds, SensorNames, listed, printer
+from train.commands.evaluating import Device, ResultFile, Runs, Seeds, SensorNames, listed
 from train.commands.options import catalog_option
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ def _asked(
 ) -> Asked:
     from train.evaluate.finetune import Tuning
     from train.evaluate.task import Asked
+    from train.terminal import printer
 
     tuning = Tuning(steps, batch_size, lr)
     return Asked(runs, catalog, listed(sensors), queries, tune, tuning, seeds, blocks, out, device, printer())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +49,7 @@ def embed(
 ) -> None:
     """Write features of a catalog or of folders of images as Parquet, a file a sensor; goes on after a kill."""
     from train.evaluate.running import embed_images
+    from train.terminal import printer
 
     embed_images(
         weights, catalog, images or (), out, split, listed(sensors), joined, bands, scale, offset, nodata,
@@ -60,14 +60,6 @@ def embed(
 def listed(text: str | None) -> tuple[str, ...] | None:
     """Parts of a text with commas between; None of None."""
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def printer() -> Callable[[object], None]:
-    """Print for tables of many columns, also into a pipe."""
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    return console.print if console.is_terminal else Console(highlight=False, markup=False, width=150).print
 
 
 Runs = Annotated[
@@ -100,6 +92,7 @@ def retrieve(
 ) -> None:
     """Retrieve chips by chips, within each sensor and across sensors: precision, recall, F1 and mAP at k."""
     from train.evaluate.judging import retrieve_by
+    from train.terminal import printer
 
     retrieve_by(
         runs, catalog, listed(labels) or (), k, queries, archive, listed(sensors), engine, seeds, pictures, out,
@@ -134,6 +127,7 @@ def probe(
     from train.evaluate.finetune import Tuning
     from train.evaluate.judging import probe_models
     from train.evaluate.study import Setting
+    from train.terminal import printer
 
     setting = Setting(listed(methods) or (), seeds, k, Tuning(steps))
     names = listed(labels) or ()
@@ -149,5 +143,6 @@ def compare(
 ) -> None:
     """Put results side by side, with the interval of each paired difference."""
     from train.evaluate.judging import compare_results
+    from train.terminal import printer
 
     compare_results(files, out, printer())

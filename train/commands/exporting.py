@@ -19,9 +19,7 @@ def export(
     onnx: Annotated[bool, typer.Option("--onnx", help="encoder.onnx too, checked with onnxruntime.")] = False,
 ) -> None:
     """Write the encoder for plain PyTorch, timm style, Hugging Face, torchgeo and ONNX; no network is used."""
-    from rich.console import Console
-
     from train.export import export as write
+    from train.terminal import printer
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    write(weights, out, licence, onnx, name, console.print)
+    write(weights, out, licence, onnx, name, printer())

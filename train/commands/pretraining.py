@@ -50,11 +50,10 @@ def _command(kind: str, meaning: str) -> None:
         assign: o.Assign = None,
     ) -> None:
         asked = o.settings(kind, locals())
-        from rich.console import Console
-
         from train.pretrain import pretrain
+        from train.terminal import printer
 
-        pretrain(asked, resume, overwrite, Console(highlight=False, markup=False, soft_wrap=True).print)
+        pretrain(asked, resume, overwrite, printer())
 
     app.command(name=kind, help=meaning)(command)
 

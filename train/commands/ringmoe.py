@@ -63,14 +63,12 @@ def ringmoe(
 ) -> None:
     """Train RingMoE on a catalog, probe its features, and show how its experts are used."""
     asked = o.settings("ringmoe", locals())
-    from rich.console import Console
-
     from train.evaluate.expert_report import experts_of_run
     from train.models.ringmoe_presets import named
     from train.pretrain import pretrain
+    from train.terminal import printer
 
     variants = [*(f"no-{pool}" for pool in without or ()), *(target or ()), *(variant or ())]
     if name := named(asked.get("preset") or "", variants, ratios, compat):
         asked["preset"] = name
-    wide = Console(highlight=False, markup=False, soft_wrap=True)
-    experts_of_run(pretrain(asked, resume, overwrite, wide.print), wide.print)
+    experts_of_run(pretrain(asked, resume, overwrite, printer()), printer())

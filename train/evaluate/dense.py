@@ -24,6 +24,7 @@ from train.evaluate.finetune import LINEAR_RATE, RATE, Tuning
 from train.evaluate.heads import HEADS, LinearHead, build_head
 from train.evaluate.images import Images
 from train.evaluate.targets import IGNORED, Targets
+from train.terminal import progress
 
 Rows = npt.NDArray[np.int64]
 Maps = Callable[[Rows], Tensor]  # of images at rows: [B, C, g, g]
@@ -156,12 +157,14 @@ def train_head(
         )
         rng = np.random.default_rng(tuning.seed)
         head.train()
-        for _ in range(tuning.steps):
-            rows = rng.permutation(bank)[: tuning.batch_size]
-            optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss(head(maps(rows)), rows))
-            optimiser.step()
-            schedule.step()
+        with progress("head", tuning.steps) as advance:
+            for _ in range(tuning.steps):
+                rows = rng.permutation(bank)[: tuning.batch_size]
+                optimiser.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss(head(maps(rows)), rows))
+                optimiser.step()
+                schedule.step()
+                advance()
         return head.eval()
 
 

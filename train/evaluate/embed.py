@@ -10,6 +10,7 @@ import torch
 
 from train.evaluate.images import Encoder, Images
 from train.loader import Batch, prefetched
+from train.terminal import progress
 
 ALL = "all"  # key of the concatenation of all sensors' features
 
@@ -32,10 +33,13 @@ def embedded(
     device = next(model.parameters()).device
     training = model.training
     model.eval()
-    for batch in prefetched(in_order(images, batch_size, start, stop)):
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            found = model.encode(images.config.images(batch.to(device)))
-        yield batch.chips, {sensor: values.float().cpu().numpy() for sensor, values in found.items()}
+    rows = (len(images) if stop is None else stop) - start
+    with progress("features", -(-rows // batch_size)) as advance:
+        for batch in prefetched(in_order(images, batch_size, start, stop)):
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                found = model.encode(images.config.images(batch.to(device)))
+            advance()
+            yield batch.chips, {sensor: values.float().cpu().numpy() for sensor, values in found.items()}
     model.train(training)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from train.evaluate.embed import in_order
 from train.evaluate.images import Encoder, Images
 from train.loader import turned
+from train.terminal import progress
 
 RATE, LINEAR_RATE = 1e-3, 0.03
 Loss = Callable[[npt.NDArray[np.int64], dict[str, Tensor], int], Tensor]
@@ -101,16 +102,18 @@ def fit_steps(net: nn.Module, encoder: nn.Module, images: Images, tuning: Tuning
     )
     rng = np.random.default_rng(tuning.seed)
     net.train()
-    for _ in range(tuning.steps):
-        rows = rng.permutation(len(images))[: tuning.batch_size]
-        symmetry = int(rng.integers(8))
-        shown = images.config.images(_batch(images, rows, device))
-        optimiser.zero_grad(set_to_none=True)
-        value = loss(rows, {s: turned(values, symmetry) for s, values in shown.items()}, symmetry)
-        torch.autograd.backward(value)
-        nn.utils.clip_grad_norm_([p for p in net.parameters() if p.grad is not None], 1.0)
-        optimiser.step()
-        schedule.step()
+    with progress("fine-tuning", tuning.steps) as advance:
+        for _ in range(tuning.steps):
+            rows = rng.permutation(len(images))[: tuning.batch_size]
+            symmetry = int(rng.integers(8))
+            shown = images.config.images(_batch(images, rows, device))
+            optimiser.zero_grad(set_to_none=True)
+            value = loss(rows, {s: turned(values, symmetry) for s, values in shown.items()}, symmetry)
+            torch.autograd.backward(value)
+            nn.utils.clip_grad_norm_([p for p in net.parameters() if p.grad is not None], 1.0)
+            optimiser.step()
+            schedule.step()
+            advance()
     net.eval()
 
 

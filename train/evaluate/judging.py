@@ -20,11 +20,12 @@ from train.evaluate.images import open_images
 from train.evaluate.kinds import kinds
 from train.evaluate.labels import Labels, catalog_labels, label_columns
 from train.evaluate.pictures import contact_sheet, rendered
-from train.evaluate.results import Results, Say, beside, said_and_saved
+from train.evaluate.results import Results, beside, said_and_saved
 from train.evaluate.retrieval import Retrieved
 from train.evaluate.retrieving import retrieve_labels
 from train.evaluate.running import loaded
 from train.evaluate.study import METHODS, Setting, probe_labels
+from train.terminal import Say, Shown
 
 SHOWN = 6  # queries of each picture
 MAX_IMAGES = 50_000  # of a split; a seeded draw of larger ones, which tells no less
@@ -154,7 +155,7 @@ def retrieve_by(
 def compare_results(files: Sequence[Path], out: Path | None = None, say: Say = print) -> list[dict[str, Any]]:
     """Say results side by side, with paired differences; write them as JSON to *out*."""
     view, found = beside(files)
-    say(view)
+    say(Shown(view, found))
     if out is not None:
         write_text(out, json.dumps(found, indent=1, default=str) + "\n")
     return found

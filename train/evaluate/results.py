@@ -7,7 +7,7 @@ difference from the same places.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from curate.catalog import InputError
 from curate.catalog.files import atomic, write_text
 from train.evaluate.evidence import Evidence, difference, estimate, value
 from train.evaluate.knn import Estimate
+from train.terminal import Say, Shown
 
 TRAINED, RANDOM, MEANS = "trained", "random weights", "mean-band values"
-Say = Callable[[object], None]  # takes the lines and tables that a person should see
 Key = tuple[str, str, str, str, str, str]
 
 
@@ -89,8 +89,11 @@ class Results:
                 arrays |= {f"{i}.{j}.array{k}": array for k, array in enumerate(each.arrays)}
         with atomic(path.with_suffix(".npz")) as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays)
-        fields = {"about": self.about, "rows": [asdict(row) for row in self.rows], "notes": self.notes}
-        write_text(path, json.dumps(fields, indent=1, default=str) + "\n")
+        write_text(path, json.dumps(self.to_json(), indent=1, default=str) + "\n")
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the evidence."""
+        return {"about": self.about, "rows": [asdict(row) for row in self.rows], "notes": self.notes}
 
     @classmethod
     def read(cls, path: Path) -> Results:
@@ -208,7 +211,7 @@ def _gap(first: Sequence[Evidence], second: Sequence[Evidence]) -> Estimate | No
 
 def said_and_saved(results: Results, out: Path | None, say: Say) -> Results:
     """Say the results, and save them where *out* says."""
-    say(results.table())
+    say(Shown(results.table(), results.to_json()))
     if out is not None:
         results.save(out)
         say(f"results  {out}")

@@ -18,8 +18,9 @@ from train.evaluate.evidence import Evidence
 from train.evaluate.finetune import Tuning
 from train.evaluate.images import Images, open_images, random_like
 from train.evaluate.judging import about
-from train.evaluate.results import RANDOM, TRAINED, Results, Say, said_and_saved
+from train.evaluate.results import RANDOM, TRAINED, Results, said_and_saved
 from train.evaluate.running import loaded
+from train.terminal import Say
 
 TUNED = {TRAINED: "trained, tuned", RANDOM: "random weights, tuned"}
 Measured = Mapping[str, Evidence]  # evidence by metric

@@ -168,7 +168,8 @@ def deviations(title: str, names: list[str], shares: Floats, even: Floats) -> Sv
             parts.append(box(x + 0.5, y + 0.5, side - 1, tall - 1, "--line", "", 0.5))
             parts.append(box(x + 0.5, y + 0.5, side - 1, tall - 1, colour, tip, depth))
             if side >= 22:
-                parts.append(text(x + side / 2, y + 13, f"{share * 100:.0f}", "middle", 9, "--ink"))
+                ink = "--paper" if colour == "--accent" and depth > 0.6 else "--ink"
+                parts.append(text(x + side / 2, y + 13, f"{share * 100:.0f}", "middle", 9, ink))
     return svg(WIDTH, top + tall * shares.shape[1] + 6, title, parts)
 
 

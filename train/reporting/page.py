@@ -179,10 +179,16 @@ def _card(files: Files, subject: Subject | None) -> list[tuple[str, str]]:
             ("weights (BLAKE2b-128)", card["weights"]),
             ("software", card["software"]),
         ]
-    pairs += [(name, start.get(key)) for name, key in (("command", "command"), ("started", "time"))]
+    pairs += [("command", _bare(start.get("command"))), ("started", start.get("time"))]
     pairs += [("device", start.get("device")), ("processes", start.get("ranks"))]
     pairs += [(f"version of {name}", v) for name, v in (start.get("versions") or {}).items()]
     return [(name, str(value)) for name, value in pairs if value not in (None, "")]
+
+
+def _bare(command: str | None) -> str | None:
+    """A command without the folder that its program lies in."""
+    program, space, rest = (command or "").partition(" ")
+    return Path(program).name + space + rest if program else None
 
 
 def _read(path: Path) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["packed", "picture", "render"]
+__all__ = ["packed", "picture", "render", "unpacked"]
 
 HERE = Path(__file__).parent
 _TYPED = {"u1": "Uint8Array", "u2": "Uint16Array", "u4": "Uint32Array", "f4": "Float32Array"}
@@ -63,10 +64,30 @@ def percent(share: float | None) -> str:
     return f"{share:.0%}" if share >= 0.0995 or share == 0 else f"{share:.1%}"
 
 
-def packed(values: npt.NDArray[Any]) -> dict[str, str]:
-    """An array for a script: the name of the typed array, and its bytes (little-endian) as base64."""
-    little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-    return {"type": _TYPED[values.dtype.str[1:]], "data": base64.b64encode(little.tobytes()).decode()}
+def packed(values: npt.NDArray[Any], *, differences: bool = False) -> dict[str, Any]:
+    """A flat array for a script: the name of its typed array, and its bytes, deflated, as base64.
+
+    Of numbers of several bytes all first bytes come first, little-endian, then all second ones, since those of high
+    value vary least (the shuffle filter of HDF5).
+
+    Args:
+        differences: keep differences of neighbours, modulo the type's range; smaller where values are in order.
+    """
+    kept = np.diff(values, prepend=values.dtype.type(0)) if differences else values
+    planes = np.ascontiguousarray(kept, kept.dtype.newbyteorder("<")).view(np.uint8)
+    planes = planes.reshape(-1, values.itemsize).T
+    data = base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode()
+    return {"type": _TYPED[values.dtype.str[1:]], "differences": differences, "data": data}
+
+
+def unpacked(found: dict[str, Any]) -> npt.NDArray[Any]:
+    """The array that `packed` was given."""
+    kind = np.dtype("<" + next(kind for kind, name in _TYPED.items() if name == found["type"]))
+    planes = np.frombuffer(zlib.decompress(base64.b64decode(found["data"])), np.uint8).reshape(
+        kind.itemsize, -1
+    )
+    values = np.ascontiguousarray(planes.T).view(kind).ravel()
+    return np.cumsum(values, dtype=kind) if found["differences"] else values
 
 
 def picture(pixels: npt.NDArray[np.uint8], *, lossless: bool = False) -> str:

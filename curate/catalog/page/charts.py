@@ -101,7 +101,7 @@ def key(series: Sequence[Series], y: float, x: float = 0) -> list[str]:
 def bars(title: str, labels: Sequence[str], series: Sequence[Series], *, shares: bool = True) -> Svg:
     """Horizontal bars, a group a label; *shares* are written in percent, other values as numbers."""
     shown = percent if shares else figure
-    left = min(150.0, 8 + 6.2 * max(map(len, labels), default=0))
+    left = min(150.0, 10 + 7.0 * max(map(len, labels), default=0))
     most = max((value or 0 for one in series for value in one.values), default=0) or 1
     thick = _ROW if len(series) == 1 else 10
     y = 14.0 if len(series) > 1 else 0.0
@@ -137,7 +137,7 @@ def histogram(title: str, edges: Floats, series: Sequence[Series], unit: str) ->
         else:
             parts.append(f'<path d="{path}" fill="none" stroke="var({one.colour})" stroke-width="1.6"/>')
     parts.append(line(left, height, WIDTH - right, height, "--soft"))
-    for value in _ticks(low, high):
+    for value in ticks(low, high):
         at = left + (value - low) / ((high - low) or 1) * (WIDTH - left - right)
         anchor = "start" if at < 15 else "end" if at > WIDTH - 15 else "middle"
         parts.append(text(at, height + 14, f"{value:g}", anchor))
@@ -184,7 +184,7 @@ def matrix(
                 )
             )
             if share >= 0.01 and side >= 20:
-                ink = "--paper" if depth > 0.6 and colour != "--pool" else "--ink"
+                ink = "--paper" if depth > 0.6 and colour not in ("--pool", "--val") else "--ink"
                 parts.append(text(x + side / 2, y + tall / 2 + 3, f"{share * 100:.0f}", "middle", 8.5, ink))
     return svg(WIDTH, top + tall * len(rows) + 6, title, parts)
 
@@ -215,10 +215,11 @@ def lines(
         return across, top + (height - top) * (1 - (y - low) / (high - low))
 
     parts: list[str] = []
-    for value in _ticks(low, high, 4):
+    values = ticks(low, high, 4)
+    for value, said in zip(values, labels(values), strict=True):
         at = float(place(np.zeros(1), np.array([value]))[1][0])
-        parts += [line(left, at, WIDTH - right, at), text(left - 5, at + 4, f"{value:.4g}", "end", 10)]
-    for value in _ticks(low_x, high_x, 5):
+        parts += [line(left, at, WIDTH - right, at), text(left - 5, at + 4, said, "end", 10)]
+    for value in ticks(low_x, high_x, 5):
         at = float(place(np.array([value]), np.zeros(1))[0][0])
         parts.append(text(min(at, WIDTH - right - 8), height + 14, f"{value:g}", "middle", 10))
     for i, (name, x, y, colour) in enumerate(series):
@@ -249,7 +250,7 @@ def interval(low: float, high: float, marks: Sequence[tuple[float | None, float 
     width, height = 150.0, 16.0
 
     def at(value: float) -> float:
-        return 6 + (value - low) / ((high - low) or 1) * (width - 12)
+        return 6 + ((value - low) / (high - low) if high > low else 0.5) * (width - 12)
 
     parts = [line(6, 8, width - 6, 8)]
     for value, half, colour in marks:
@@ -261,7 +262,7 @@ def interval(low: float, high: float, marks: Sequence[tuple[float | None, float 
     return svg(width, height, "", parts)
 
 
-def _ticks(low: float, high: float, number: int = 6) -> list[float]:
+def ticks(low: float, high: float, number: int = 6) -> list[float]:
     """Round values between *low* and *high*."""
     span = (high - low) or 1.0
     rough = span / number
@@ -270,6 +271,15 @@ def _ticks(low: float, high: float, number: int = 6) -> list[float]:
     first = int(np.ceil(low / step - 1e-9))
     last = int(np.floor(high / step + 1e-9))
     return [float(np.round(i * step, 10)) for i in range(first, last + 1)]
+
+
+def labels(values: Sequence[float]) -> list[str]:
+    """*values* with as many digits as tell neighbours apart."""
+    said = [f"{value:.10g}" for value in values]
+    if any("e" in one for one in said):
+        return said
+    digits = max((len(one.partition(".")[2]) for one in said), default=0)
+    return [f"{value:,.{digits}f}" for value in values]
 
 
 def _short(name: str, most: int) -> str:

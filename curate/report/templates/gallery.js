@@ -7,14 +7,14 @@
   const buttons = [...document.querySelectorAll(".pair")], dialog = by("chip");
   let current = 0;
 
-  if (map) map.listen((want, passes) => {
+  map.then((drawn) => drawn && drawn.listen((want, passes) => {
     let shown = 0;
     buttons.forEach((button, i) => {
       button.hidden = !Object.keys(want).every((name) => passes(want[name], chips[i][name]));
       if (!button.hidden) shown++;
     });
     by("gallery-count").textContent = `${shown} of ${buttons.length} pairs`;
-  });
+  }), () => {});
 
   function make(tag, text, name) {
     const node = document.createElement(tag);

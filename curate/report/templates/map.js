@@ -1,6 +1,6 @@
 "use strict";
-// The map: land and grid on the canvas, chips as squares written pixel by pixel, so that half a million take one frame.
-const map = (() => {
+// The map: land and grid on the canvas, chips as squares written pixel by pixel, so that two million take a moment.
+const map = (async () => {
   const element = document.getElementById("map-data");
   if (!element) return null;
   const data = JSON.parse(element.textContent);
@@ -10,27 +10,33 @@ const map = (() => {
   const { side, view } = data.frame;         // metres
 
   const types = { Uint8Array, Uint16Array, Uint32Array, Float32Array };
-  function unpack({ type, data }) {
+  async function unpack({ type, differences, data }) {       // `packed` of curate.catalog.page, undone
     const text = atob(data), bytes = new Uint8Array(text.length);
     for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-    return new types[type](bytes.buffer);
+    const inflated = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const planes = new Uint8Array(await new Response(inflated).arrayBuffer());
+    const size = types[type].BYTES_PER_ELEMENT, number = planes.length / size, woven = new Uint8Array(planes.length);
+    for (let b = 0, at = 0; b < size; b++) for (let i = b; at < number * (b + 1); i += size, at++) woven[i] = planes[at];
+    const values = new types[type](woven.buffer);
+    if (differences) for (let i = 1; i < number; i++) values[i] += values[i - 1];
+    return values;
   }
 
   // outlines, in metres of the frame (x to the right, y downwards)
-  function paths({ lengths, places }) {
-    const ends = unpack(lengths), xy = unpack(places), path = new Path2D();
+  async function paths({ lengths, places }) {
+    const [ends, xy] = await Promise.all([unpack(lengths), unpack(places)]), path = new Path2D();
     for (let i = 0, at = 0; i < ends.length; i++) {
       for (let j = 0; j < ends[i]; j++, at += 2) path[j ? "lineTo" : "moveTo"](xy[at], xy[at + 1]);
     }
     return path;
   }
-  const land = paths(data.coast), graticule = paths(data.graticule), corners = unpack(data.cells.corners);
-  const layers = Object.entries(data.layers).map(([name, layer]) => ({
+  const [land, graticule, corners] = await Promise.all([paths(data.coast), paths(data.graticule), unpack(data.cells.corners)]);
+  const layers = await Promise.all(Object.entries(data.layers).map(async ([name, layer]) => ({
     name, kinds: layer.kinds, steps: layer.steps, cell: side / layer.steps, every: layer.every,
-    dot: (layer.name === "pool" ? 3 : 4) - (layer.rows > 20000 ? 1 : 0) - (layer.rows > 200000 ? 1 : 0),  // least side, px
-    x: unpack(layer.x), y: unpack(layer.y), kind: unpack(layer.kind), count: unpack(layer.count),
+    dot: (name === "pool" ? 5 : 6) - [2000, 20000, 200000].filter((many) => layer.rows > many).length,  // least side, px
+    x: await unpack(layer.x), y: await unpack(layer.y), kind: await unpack(layer.kind), count: await unpack(layer.count),
     shown: new Uint8Array(layer.kinds.length).fill(1), colour: new Uint32Array(layer.kinds.length),
-  }));
+  })));
 
   // filters: columns of the table of kinds
   const FIELDS = ["climate", "cover", "orbit", "season", "split"];
@@ -265,3 +271,4 @@ const map = (() => {
   filter();
   return { listen(listener) { listeners.push(listener); listener(wanted(), passes); }, get view() { return at && { ...at }; } };
 })();
+map.catch((error) => { document.getElementById("count").textContent = `The map cannot be drawn: ${error.message}`; });

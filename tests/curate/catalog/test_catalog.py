@@ -90,7 +90,7 @@ def columns() -> dict[str, list[Any]]:
             f"{prefix}_offset": [0] * ROWS,
             f"{prefix}_offset_source": ["baseline"] * ROWS,
             f"{prefix}_cloud_cover": [1.5] * ROWS,
-            f"{prefix}_hrefs": [[("B02", "a.tif")]] * ROWS,
+            f"{prefix}_hrefs": [[{"band": "B02", "href": "a.tif"}]] * ROWS,
             f"{prefix}_valid": [1.0] * ROWS,
             f"{prefix}_cloud": [None] * ROWS,
         }
@@ -379,3 +379,21 @@ def test_geopandas_and_duckdb_read_it(tmp_path: Path) -> None:
     query = f"select count(*), sum(weight), min(bbox.xmin) from read_parquet('{path}') where split = 'train'"
     with duckdb.connect() as connection:
         assert connection.execute(query).fetchall() == [(4, 7.5, -180.0)]
+
+
+def test_hugging_face_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path)
+    kinds = [field.type for field in pq.read_schema(path)]
+    assert not any(pa.types.is_map(kind) for kind in kinds)  # what it cannot read
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets", reason="Hugging Face datasets is not installed")
+    read = {
+        "path": "parquet",
+        "data_files": str(path),
+        "split": "train",
+        "cache_dir": str(tmp_path / "cache"),
+    }
+    chips = datasets.load_dataset(**read)
+    assert chips.num_rows == ROWS and chips[0]["s2_hrefs"] == [{"band": "B02", "href": "a.tif"}]
+    assert chips.filter(lambda chip: chip["split"] == "train").num_rows == 4
+    assert next(iter(datasets.load_dataset(**read, streaming=True)))["chip_id"] == "chip0"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from curate.catalog.page import unpacked
 
 pytestmark = pytest.mark.browser
 
@@ -20,11 +23,11 @@ def test_the_map_zooms_moves_and_comes_home(page: Path, visit: Any) -> None:
     seen.page.keyboard.press("ArrowRight")
     assert seen.ink() != nearer
     box = seen.page.locator("#canvas").bounding_box()
-    before = seen.page.evaluate("map.view.scale")
+    before = seen.page.evaluate("map.then((drawn) => drawn.view.scale)")
     seen.page.mouse.move(box["x"] + 200, box["y"] + 200)
     seen.page.mouse.wheel(0, -400)
     seen.ink()
-    assert seen.page.evaluate("map.view.scale") < before / 2
+    assert seen.page.evaluate("map.then((drawn) => drawn.view.scale)") < before / 2
     seen.page.click("#zoom-home")
     assert seen.ink() == first
 
@@ -49,15 +52,16 @@ def test_a_filter_chooses_chips_and_pairs(page: Path, visit: Any) -> None:
 
 def test_a_place_says_what_is_there(page: Path, visit: Any) -> None:
     seen = visit(page)
+    seen.ink()
+    data = json.loads(seen.page.inner_html("#map-data"))
+    layer = data["layers"]["sample"]
+    steps = [int(unpacked(layer[axis])[0]) for axis in ("x", "y")]
     x, y = seen.page.evaluate(
-        """() => {
-            const data = JSON.parse(document.getElementById('map-data').textContent), layer = data.layers.sample;
-            const bytes = Uint8Array.from(atob(layer.x.data), (c) => c.charCodeAt(0));
-            const down = Uint8Array.from(atob(layer.y.data), (c) => c.charCodeAt(0));
-            const cell = data.frame.side / layer.steps, c = document.getElementById('canvas'), v = map.view;
-            const at = [new Uint32Array(bytes.buffer)[0], new Uint32Array(down.buffer)[0]].map((n) => (n + 0.5) * cell);
-            return [(at[0] - v.x) / v.scale + c.clientWidth / 2, (at[1] - v.y) / v.scale + c.clientHeight / 2];
-        }"""
+        """async (steps) => {
+            const v = (await map).view, c = document.getElementById('canvas'), [x, y] = steps;
+            return [(x - v.x) / v.scale + c.clientWidth / 2, (y - v.y) / v.scale + c.clientHeight / 2];
+        }""",
+        [(step + 0.5) * data["frame"]["side"] / layer["steps"] for step in steps],
     )
     seen.page.click("#canvas", position={"x": x, "y": y})
     said = seen.page.inner_text("#inspect")
@@ -71,7 +75,17 @@ def test_a_pair_shows_all_that_is_known_of_it(page: Path, visit: Any) -> None:
     dialog = seen.page.locator("dialog#chip")
     assert dialog.is_visible()
     said = dialog.inner_text()
-    for name in ("chip id", "stratum", "weight", "relative orbit", "dt hours", "offset source", "Land cover"):
+    for name in (
+        "chip id",
+        "stratum",
+        "weight",
+        "relative orbit",
+        "dt hours",
+        "offset source",
+        "hrefs",
+        "bbox",
+        "Land cover",
+    ):
         assert name in said, name
     box = dialog.locator("img").first.bounding_box()
     assert abs(box["width"] - box["height"]) < 1

@@ -36,6 +36,17 @@ def test_what_differs_and_what_is_shared_is_said(built: Workspace, other: Path, 
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_catalogs_of_one_name_are_told_apart(built: Workspace, other: Path) -> None:
+    folder = other.parent / "elsewhere" / built.root.name
+    folder.mkdir(parents=True)
+    same = other.rename(folder / built.catalog.name)
+    text = write_comparison(built.catalog, same, folder / "both.html").path.read_text(encoding="utf-8")
+    ours, theirs = (
+        f"{path.parent.parent.name}/{path.parent.name}/{path.stem}" for path in (built.catalog, same)
+    )
+    assert f"<h1>{ours} and {theirs}</h1>" in text
+
+
 def test_the_command_takes_a_second_catalog(built: Workspace, other: Path) -> None:
     result = CliRunner().invoke(
         app, ["report", str(built.catalog), str(other), "--out", str(other.with_suffix(".html"))]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
 
+from curate.catalog.page import packed, unpacked
 from curate.report import frame
 from curate.report.frame import Frame
 
@@ -65,12 +64,22 @@ def test_no_chip_is_lost_in_a_crowd(number: int, most: int, number_of_kinds: int
     assert len(found.x) <= most
 
 
+@given(
+    st.lists(st.integers(0, 2**32 - 1), max_size=50), st.sampled_from(["<u1", "<u2", "<u4"]), st.booleans()
+)
+@settings(max_examples=50, deadline=None)
+def test_arrays_come_back_from_their_bytes(numbers: list[int], kind: str, differences: bool) -> None:
+    values = (np.array(numbers, np.int64) % 2 ** (8 * np.dtype(kind).itemsize)).astype(kind)
+    back = unpacked(packed(values, differences=differences))
+    assert back.dtype == values.dtype
+    np.testing.assert_array_equal(back, values)
+
+
 @pytest.mark.parametrize("name", REGIONS)
 def test_outlines_fit_their_bytes(name: str) -> None:
     around = Frame.around(*chips(name))
     for paths in (frame.coast(around), frame.graticule(around)):
-        lengths = np.frombuffer(base64.b64decode(paths["lengths"]["data"]), "<u4")
-        places = np.frombuffer(base64.b64decode(paths["places"]["data"]), "<u2")
+        lengths, places = unpacked(paths["lengths"]), unpacked(paths["places"])
         assert lengths.sum() * 2 == len(places)
         assert len(places) < 400_000
     assert len(frame.coast(Frame.around(*chips("europe")))["places"]["data"]) > 10_000

@@ -9,7 +9,6 @@ import xml.dom.minidom
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,6 +17,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from curate.catalog import Catalog, InputError
+from curate.catalog.page import unpacked
+from curate.catalog.page.charts import labels
 from curate.cli import app
 from curate.report import write_report
 from curate.report.figures import shares_of, spectra, split_distances
@@ -70,15 +71,12 @@ def test_every_rejection_is_on_it(page: Path, built: Workspace) -> None:
 
 
 def test_the_map_holds_every_chip_and_candidate_once(page: Path, built: Workspace) -> None:
-    import base64
-
     layers = data(page, "map-data")["layers"]
     for name, rows in (
         ("sample", Catalog.open(built.catalog).table.num_rows),
         ("pool", sum(pq.read_metadata(part).num_rows for part in built.pool.glob("*.parquet"))),
     ):
-        count = np.frombuffer(base64.b64decode(layers[name]["count"]["data"]), "<u4")  # type: ignore[index]
-        assert count.sum() == rows
+        assert unpacked(layers[name]["count"]).sum() == rows  # type: ignore[index]
 
 
 def test_the_gallery_shows_each_climate_and_land_cover_that_was_cut(page: Path, built: Workspace) -> None:
@@ -168,6 +166,7 @@ def test_what_lies_beside_is_read_with_care(workspace: Workspace) -> None:
     (workspace.folder / "alignment.json").write_text(json.dumps(found))
     text = write_report(workspace.catalog).path.read_text(encoding="utf-8")
     assert "B08 and VV" in text and "+0.50, -0.25" in text
+    assert '<td class="number">7</td><td class="number">5</td>' in text
 
 
 def test_histograms_of_bands_are_drawn_where_they_were_kept(workspace: Workspace) -> None:
@@ -181,3 +180,9 @@ def test_histograms_of_bands_are_drawn_where_they_were_kept(workspace: Workspace
     subject = Subject.open(workspace.catalog)
     (_, s2), (_, s1) = spectra(subject.statistics, subject)
     assert s1.count("<path") == bands and s2.count("<path") == 0
+
+
+def test_labels_of_an_axis_tell_its_values_apart() -> None:
+    assert labels([13.86, 13.865, 13.87]) == ["13.860", "13.865", "13.870"]
+    assert labels([0, 5000, 10000]) == ["0", "5,000", "10,000"]
+    assert labels([]) == [] and labels([1e-7, 2e-7]) == ["1e-07", "2e-07"]

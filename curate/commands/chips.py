@@ -10,12 +10,9 @@ import typer
 if TYPE_CHECKING:
     from curate.catalog import Catalog
 
-app = typer.Typer(
-    help="The pixels of a catalog: verify, show, export.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+from curate.commands.options import topic
+
+app = topic("The pixels of a catalog: verify, show, export.")
 
 File = Annotated[
     Path | None, typer.Option("--catalog", help="A catalog; default: the region's.", dir_okay=False)

@@ -1,0 +1,1 @@
+"""The commands of `curate` by topic: thin, with heavy imports inside the functions."""

@@ -1,0 +1,114 @@
+"""What a person sees of `train`: lines and tables on stdout, progress on stderr; JSON on stdout for machines."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+Say = Callable[[object], None]  # takes the lines and tables that a person should see
+
+
+@dataclass
+class Speech:
+    """How this process reports."""
+
+    quiet: bool = False  # results and errors only
+    as_json: bool = False  # results as JSON on stdout, the rest on stderr
+    counting: bool = False  # a progress bar is shown; there is one at a time
+
+
+speech = Speech()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A result: a table for people, the same as JSON for machines."""
+
+    view: RenderableType
+    fields: Any
+
+    def __rich__(self) -> RenderableType:
+        return self.view
+
+    def __str__(self) -> str:
+        return str(self.view)
+
+
+def speak(*, quiet: bool = False, as_json: bool = False) -> None:
+    """How this process reports from now on."""
+    speech.quiet, speech.as_json = quiet, as_json
+
+
+def printer(width: int = 150) -> Say:
+    """Says lines and tables; a pipe, which has no width of its own, gets tables of *width* characters."""
+    console = Console(highlight=False, markup=False, soft_wrap=True, stderr=speech.as_json)
+    wide = console if console.is_terminal else Console(
+        highlight=False, markup=False, width=width, stderr=speech.as_json
+    )  # fmt: skip
+
+    def say(what: object) -> None:
+        if isinstance(what, Shown) and speech.as_json:
+            print(json.dumps(what.fields, default=str), flush=True)
+        elif isinstance(what, str):
+            if not speech.quiet:
+                console.print(what)
+        else:
+            wide.print(what)
+
+    return say
+
+
+class Rate(ProgressColumn):
+    """Steps a second, or seconds a step where they are slow."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
+
+
+def bar(label: str, *more: ProgressColumn, shown: bool = True) -> Progress:
+    """A progress bar on stderr with rate, time taken and time left; silent where nobody looks."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn(label), BarColumn(), MofNCompleteColumn(), Rate(), TimeElapsedColumn(), TextColumn("left"),
+        TimeRemainingColumn(), *more,
+        console=console, disable=not shown or speech.quiet or not console.is_terminal,
+    )  # fmt: skip
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar that is advanced by calling what it yields; none within another one, and on one rank only."""
+    shown = not speech.counting and os.environ.get("RANK", "0") == "0"
+    with counted(shown), bar(label, shown=shown) as running:
+        task = running.add_task(label, total=total)
+        yield lambda: running.advance(task)
+
+
+@contextmanager
+def counted(shown: bool = True) -> Iterator[None]:
+    """Keeps other bars away while one is *shown*."""
+    before, speech.counting = speech.counting, speech.counting or shown
+    try:
+        yield
+    finally:
+        speech.counting = before
