@@ -1,6 +1,6 @@
 """The parts that models are built from; argument names follow timm."""
 
-from train.layers.attention import Attention, Block, Blocks, Mlp, take_tokens
+from train.layers.attention import Attention, Block, Blocks, Mlp, first, take_tokens
 from train.layers.linear import Linear, linear
 from train.layers.patches import PatchEmbed, patch_grid, patch_targets, take_patches
 from train.layers.positions import sincos_positions
@@ -19,6 +19,7 @@ __all__ = [
     "Mlp",
     "PatchEmbed",
     "SoftMoE",
+    "first",
     "linear",
     "patch_grid",
     "patch_targets",

@@ -102,3 +102,8 @@ class Blocks(nn.Sequential):
             else:
                 x = block(x, asked)
         return x if len(self) or rows is None else take_tokens(x, rows)
+
+
+def first(blocks: Blocks, count: int | None) -> Blocks:
+    """The first *count* of *blocks*; all, as they are, where it is None."""
+    return blocks if count is None else cast(Blocks, blocks[:count])

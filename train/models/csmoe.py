@@ -39,6 +39,7 @@ from train.layers import (
     Mlp,
     PatchEmbed,
     SoftMoE,
+    first,
     patch_grid,
     patch_targets,
     sincos_positions,
@@ -185,9 +186,8 @@ class CSMoE(Model):
         blocks: int | None = None,
     ) -> dict[str, Tensor]:
         """Encoded [cls ; visible patches] by sensor, [B, 1+K, D]; without masks all N in raster order."""
-        later = (
-            None if blocks is None else blocks - self.config.specific_depth
-        )  # blocks of the common encoder
+        later = None if blocks is None else blocks - self.config.specific_depth  # of the common encoder
+        early = later is not None and later <= 0
         tokens: dict[str, Tensor] = {}
         for sensor in [s for s in self.sensors if s in images]:
             grid = patch_grid(images[sensor], self.config.patch_size)  # [B, gy, gx, c, p, p]
@@ -198,15 +198,12 @@ class CSMoE(Model):
                 visible = masks[sensor].visible  # [B, K]
                 x = self.embed[sensor](take_patches(grid, visible)) + positions[1:][visible]
             cls = (self.cls_token[sensor] + positions[0]).expand(len(x), -1, -1)  # [B, 1, D]
-            if later is not None and later <= 0:
-                tokens[sensor] = cast(Blocks, self.specific[sensor])[:blocks](torch.cat([cls, x], 1))
-                continue
-            x = self.specific[sensor](torch.cat([cls, x], 1))
-            tokens[sensor] = self.specific_norm[sensor](x)
-        if later is not None and later <= 0:
+            x = first(cast(Blocks, self.specific[sensor]), blocks)(torch.cat([cls, x], 1))
+            tokens[sensor] = x if early else self.specific_norm[sensor](x)
+        if early:
             return tokens
-        encoded = together(self.shared[:later], {s: (x, None) for s, x in tokens.items()})
-        return encoded if later is not None else {s: self.norm(z) for s, z in encoded.items()}
+        encoded = together(first(self.shared, later), {s: (x, None) for s, x in tokens.items()})
+        return {s: z if blocks else self.norm(z) for s, z in encoded.items()}
 
     def _pool(self, z: Tensor) -> Tensor:
         pooled = z[:, 1:].mean(1) if self.config.pool == "avg" else z[:, 0]  # [B, D]

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from curate.catalog import InputError
 from train.checkpoint import save_weights
 from train.data import DataConfig, open_catalog
 from train.evaluate.finetune import Tuning
@@ -14,7 +13,6 @@ from train.evaluate.judging import probe_models, retrieve_by
 from train.evaluate.mapping import change
 from train.evaluate.study import Setting
 from train.evaluate.task import Asked
-from train.export import export
 from train.models.ringmoe import RingMoE
 from train.models.ringmoe_presets import ring_preset
 from train.optimise import TrainConfig
@@ -43,8 +41,3 @@ def test_ringmoe_is_judged_too(ringmoe, toy):
     )
     found = change(Asked([ringmoe], toy, tuning=Tuning(3, 8), seeds=1, say=quiet), ("linear",))
     assert found.find(features="trained", metric="mean IoU")
-
-
-def test_what_has_no_modelling_file_is_not_exported(ringmoe, tmp_path):
-    with pytest.raises(InputError, match="RingMoE cannot be exported"):
-        export(ringmoe, tmp_path, say=quiet)
