@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from trained import Judge
+from trained import Judge, first_and_last
 
 from train.checkpoint import load_model
 from train.flops import cost
@@ -42,10 +42,7 @@ def trained(catalog: Path, folder: Path, preset: str, train: dict[str, Any]) -> 
     """Train one variant; its mean loss at the start and at the end."""
     given = {"kind": "ringmoe", "catalog": str(catalog), "preset": preset, "probe": False, "out": str(folder)}
     pretrain({**given, "train": {**train, "log_every": 1}}, overwrite=True, say=lambda _: None)
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    losses = [line["reconstruction"] for line in lines if line["event"] == "train"]
-    few = max(1, len(losses) // 6)
-    return {"first": float(np.mean(losses[:few])), "last": float(np.mean(losses[-few:]))}
+    return first_and_last(folder, 6)
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from train.checkpoint import load_model
 from train.data import Chips, DataConfig, open_catalog
 from train.evaluate.embed import embed
 from train.evaluate.knn import knn
-from train.evaluate.probe import labels_of
+from train.evaluate.probe import labels_of, standardised
 from train.flops import cost
 from train.kinds import KINDS
 from train.presets import preset
@@ -72,11 +72,7 @@ class Judge:
             votes, truth = values[known].astype(str), asked[label][wanted].astype(str)
             classes, numbers = np.unique(votes, return_inverse=True)
             for sensor in bank:
-                mean, std = bank[sensor][known].mean(0), bank[sensor][known].std(0)
-                inside, outside = (
-                    (x - mean) / np.where(std > 0, std, 1)
-                    for x in (bank[sensor][known], queries[sensor][wanted])
-                )
+                inside, outside = standardised(bank[sensor][known], queries[sensor][wanted])
                 linear = LogisticRegression(C=0.1, max_iter=1000).fit(inside, votes).predict(outside)
                 for name, said in (("kNN", classes[knn(inside, numbers, outside)]), ("linear", linear)):
                     found[f"{label}/{sensor}/{name}/accuracy"] = float((said == truth).mean())
@@ -91,9 +87,14 @@ def trained(
     train = {"steps": steps, "batch_size": BATCH, "lr": RATE, "seed": seed, "log_every": 1}
     given = {"catalog": str(catalog), "preset": name, "probe": False, "out": str(folder)}
     pretrain({**given, "model": model, "train": train}, overwrite=True, say=lambda _: None)
+    return first_and_last(folder, 10)
+
+
+def first_and_last(folder: Path, parts: int) -> dict[str, float]:
+    """Mean reconstruction loss of the first and of the last of so many *parts* of a run."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     losses = [line["reconstruction"] for line in lines if line["event"] == "train"]
-    few = max(1, len(losses) // 10)
+    few = max(1, len(losses) // parts)
     return {"first": float(np.mean(losses[:few])), "last": float(np.mean(losses[-few:]))}
 
 

@@ -9,19 +9,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 from rich.table import Table
-from rich.text import Text
 
+from curate.catalog.bars import columns
 from curate.summary import Summary
 
 if TYPE_CHECKING:
@@ -44,29 +35,6 @@ def speaks_json() -> bool:
     return _as_json
 
 
-class Rate(ProgressColumn):
-    """Tasks a second, or seconds a task where they are slow."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        if not speed:
-            return Text("")
-        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
-
-
-def columns(label: str) -> tuple[ProgressColumn, ...]:
-    """Of a progress bar: what is done, how many of how many, rate, time taken and time left."""
-    return (
-        TextColumn(f"{label:<10}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-
-
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
     """A progress bar with rate and time left; call what it yields once a task. Silent where nobody looks."""
@@ -78,7 +46,9 @@ def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
 @contextmanager
 def growing_progress(label: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar for work that finds more work: what it yields takes how many more were found, and done."""
-    with Progress(*columns(label), console=console, disable=console.quiet or not console.is_terminal) as bar:
+    with Progress(
+        *columns(f"{label:<10}"), console=console, disable=console.quiet or not console.is_terminal
+    ) as bar:
         task = bar.add_task(label, total=0)
 
         def grow(found: int, done: int) -> None:

@@ -10,17 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from rich.progress import Progress, ProgressColumn
+
+from curate.catalog.bars import columns
 
 Say = Callable[[object], None]  # takes the lines and tables that a person should see
 
@@ -75,24 +67,11 @@ def printer(width: int = 150) -> Say:
     return say
 
 
-class Rate(ProgressColumn):
-    """Steps a second, or seconds a step where they are slow."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        if not speed:
-            return Text("")
-        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
-
-
 def bar(label: str, *more: ProgressColumn, shown: bool = True) -> Progress:
     """A progress bar on stderr with rate, time taken and time left; silent where nobody looks."""
     console = Console(stderr=True)
-    return Progress(
-        TextColumn(label), BarColumn(), MofNCompleteColumn(), Rate(), TimeElapsedColumn(), TextColumn("left"),
-        TimeRemainingColumn(), *more,
-        console=console, disable=not shown or speech.quiet or not console.is_terminal,
-    )  # fmt: skip
+    hidden = not shown or speech.quiet or not console.is_terminal
+    return Progress(*columns(label), *more, console=console, disable=hidden)
 
 
 @contextmanager

@@ -87,6 +87,28 @@ with torch.inference_mode():
 """
 
 
+def by_onnx(folder, images):
+    """Features of *images*, S2's and S1's, by the graph in *folder*."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(folder / "encoder.onnx"), providers=["CPUExecutionProvider"])
+    return session.run(["s2_features", "s1_features"], {s: x.numpy() for s, x in images.items()})
+
+
+@pytest.fixture
+def by_transformers(tmp_path, monkeypatch):
+    """Features of images by the folder that transformers loads without network."""
+    transformers = pytest.importorskip("transformers")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path))
+
+    @torch.inference_mode()
+    def features(folder, images):
+        return transformers.AutoModel.from_pretrained(folder, trust_remote_code=True)(images)
+
+    return features
+
+
 def test_plain_torch_gives_the_same_features(folder, physical, tmp_path):
     images, expected = physical
     torch.save(images, tmp_path / "x.pt")
@@ -192,24 +214,18 @@ def test_a_ringmoes_tokens_and_pyramid(ring_weights, ring_folder, physical):
 
 
 def test_a_ringmoes_onnx(ring_weights, physical, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime")
     export(ring_weights, tmp_path, onnx=True, say=quiet)  # compares them on random images
     images, _ = physical
-    session = onnxruntime.InferenceSession(str(tmp_path / "encoder.onnx"), providers=["CPUExecutionProvider"])
-    found = session.run(["s2_features", "s1_features"], {s: x.numpy() for s, x in images.items()})
+    found = by_onnx(tmp_path, images)
     expected = ring_features(ring_weights, images)
     for values, sensor in zip(found, ("s2", "s1"), strict=True):
         assert np.abs(values - expected[sensor].numpy()).max() < 1e-5
 
 
-def test_transformers_loads_a_ringmoe(ring_weights, ring_folder, physical, tmp_path, monkeypatch):
-    transformers = pytest.importorskip("transformers")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path))
+def test_transformers_loads_a_ringmoe(ring_weights, ring_folder, physical, by_transformers):
     images, _ = physical
-    model = transformers.AutoModel.from_pretrained(ring_folder, trust_remote_code=True)
-    with torch.inference_mode():
-        found = model(images)
+    found = by_transformers(ring_folder, images)
     for sensor, features in ring_features(ring_weights, images).items():
         assert (found[sensor] - features).abs().max() < 1e-5
 
@@ -266,23 +282,17 @@ def test_what_the_files_say(folder):
 
 
 def test_onnx_gives_the_same_features(weights, physical, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime")
     export(weights, tmp_path, onnx=True, say=quiet)  # compares them on random images
     images, expected = physical
-    session = onnxruntime.InferenceSession(str(tmp_path / "encoder.onnx"), providers=["CPUExecutionProvider"])
-    found = session.run(["s2_features", "s1_features"], {s: x.numpy() for s, x in images.items()})
+    found = by_onnx(tmp_path, images)
     for values, sensor in zip(found, ("s2", "s1"), strict=True):
         assert np.abs(values - expected[sensor].numpy()).max() < 1e-5
 
 
-def test_transformers_loads_the_folder(folder, physical, tmp_path, monkeypatch):
-    transformers = pytest.importorskip("transformers")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path))
+def test_transformers_loads_the_folder(folder, physical, by_transformers):
     images, expected = physical
-    model = transformers.AutoModel.from_pretrained(folder, trust_remote_code=True)
-    with torch.inference_mode():
-        found = model(images)
+    found = by_transformers(folder, images)
     assert all((found[s] - features).abs().max() < 1e-5 for s, features in expected.items())
 
 

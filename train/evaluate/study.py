@@ -18,6 +18,7 @@ from train.evaluate.kinds import Features, kinds
 from train.evaluate.knn import neighbour_votes
 from train.evaluate.labels import Labels
 from train.evaluate.linear import choose_strength, fit
+from train.evaluate.probe import standardised
 from train.evaluate.results import RANDOM, TRAINED, Results
 
 Floats = npt.NDArray[np.floating]
@@ -119,9 +120,8 @@ def _predicted(
         bank, queries = (part[labels.known[part] | labels.several] for part in (fold.bank, fold.queries))
         hot = labels.hot[bank]
         if method == "knn":
-            mean, std = values[bank].mean(0), values[bank].std(0)
-            scaled = (values - mean) / np.where(std > 0, std, 1)
-            scores.append(neighbour_votes(scaled[bank], hot, scaled[queries], setting.k))
+            inside, outside = standardised(values[bank], values[queries])
+            scores.append(neighbour_votes(inside, hot, outside, setting.k))
         else:
             strength = choose_strength(values[bank], hot, labels.several, places[bank], seed)
             scores.append(fit(values[bank], hot, labels.several, strength).scores(values[queries]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,11 +96,12 @@ class Task:
         self.sensors = "+".join(sensor.prefix for sensor in self.images.config.sensors)
         self.device = next(self.models[0].parameters()).device
 
-    def encoders(self, kind: str) -> Iterator[tuple[int, nn.Module]]:
+    def encoders(self, kind: str) -> list[nn.Module]:
         """Encoders of a *kind*, trained or with random weights, one a seed."""
-        for seed in range(self.asked.seeds):
-            known = kind == TRAINED
-            yield seed, self.models[seed % len(self.models)] if known else random_like(self.models[0], seed)
+        seeds = range(self.asked.seeds)
+        if kind == TRAINED:
+            return [self.models[seed % len(self.models)] for seed in seeds]
+        return [random_like(self.models[0], seed) for seed in seeds]
 
     def study(
         self,
@@ -116,8 +117,9 @@ class Task:
             measure: a head on such features with a seed; the encoder is tuned with it where it is given.
         """
         for kind in (TRAINED, RANDOM):
+            encoders = self.encoders(kind)
             runs: dict[str, list[Measured]] = {head: [] for head in heads}
-            for seed, model in self.encoders(kind):
+            for seed, model in enumerate(encoders):
                 maps = maps_of(model, False)
                 for head in heads:
                     runs[head].append(measure(head, maps, seed, None))
@@ -125,7 +127,7 @@ class Task:
                 self.add(target, head, kind, runs[head])
             for head in heads if self.asked.tune else ():
                 tuned = []
-                for seed, model in self.encoders(kind):
+                for seed, model in enumerate(encoders):
                     copied = copy.deepcopy(model)
                     tuned.append(measure(head, maps_of(copied, True), seed, copied))
                 self.add(target, head, TUNED[kind], tuned)
