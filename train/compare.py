@@ -11,7 +11,7 @@ from curate.catalog import InputError
 from curate.catalog.files import write_text
 from train import tables
 from train.bench import Setting, bench, bench_loader, machine, matmul_peak
-from train.execution import PRECISIONS, Execution, choose_device
+from train.execution import PRECISIONS, Execution, choose_device, keep_freed_memory
 from train.flops import cost
 from train.kinds import of_any_kind
 from train.presets import CSMOE, PAIR, shape
@@ -91,6 +91,8 @@ def compare_speed(
     """
     place = choose_device(device)
     cuda = place.type == "cuda"
+    if not cuda:
+        keep_freed_memory()
     precision = precision or ("bf16" if cuda else "fp32")
     if precision not in PRECISIONS:
         raise InputError(f"There is no precision {precision!r}", do=f"Choose one of: {', '.join(PRECISIONS)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +13,7 @@ from curate.catalog import InputError
 from train.layers import BLOCKS
 
 PRECISIONS = ("fp32", "bf16")
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h of glibc
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,17 @@ class Execution:
         """The context to run the forward pass in."""
         kind = torch.device(device).type
         return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def keep_freed_memory() -> None:
+    """Keep the memory of freed tensors for the next ones: a training step on a CPU allocates the same again and again.
+
+    By default glibc gives large blocks back to the system, which then hands every page out anew, zeroed: 5 % of a
+    step of `csmae-sesd-base`. Other C libraries are left as they are.
+    """
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):  # see mallopt(3)
+        for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 2**28)):
+            library.mallopt(parameter, value)
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -18,7 +18,7 @@ from train.buffers import Buffers
 from train.checkpoint import BEST, prune, restore, save_checkpoint, save_weights
 from train.data import Chips, DataConfig
 from train.distributed import Ranks, full, spread, unsynchronised
-from train.execution import Execution
+from train.execution import Execution, keep_freed_memory
 from train.journal import Journal
 from train.kinds import Pretraining, Rows
 from train.loader import Batch, Loader
@@ -58,6 +58,8 @@ def train(run: Run, journal: Journal, state: Mapping[str, Any] | None = None) ->
     pretraining, config, ranks, device = run.pretraining, run.config, run.ranks, run.ranks.device
     model, names = pretraining.model, journal.names
     run.execution.prepare(model)
+    if device.type == "cpu":
+        keep_freed_memory()
     learner = spread(pretraining, ranks, run.parallel)
     optimiser = optimiser_for(model, config)
     average = Average(model, config.ema) if config.ema else None

@@ -55,7 +55,12 @@ class _OneDnnLinear(torch.autograd.Function):
         to_x, to_weight, to_bias = ctx.needs_input_grad
         rows = grad.reshape(-1, grad.shape[-1])  # [rows, outputs]
         grad_x = _product(rows, weight.t(), None).view_as(x) if to_x else None
-        grad_weight = _product(rows.t(), x.reshape(-1, x.shape[-1]).t(), None) if to_weight else None
+        # oneDNN would copy the transposed rows first, in one thread, so MKL takes this product where they are wide
+        columns = x.reshape(-1, x.shape[-1])
+        wide = rows.shape[1] >= columns.shape[1]
+        grad_weight = None
+        if to_weight:
+            grad_weight = rows.t() @ columns if wide else _product(rows.t(), columns.t(), None)
         return grad_x, grad_weight, rows.sum(0) if to_bias else None
 
 
