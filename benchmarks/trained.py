@@ -2,13 +2,15 @@
 
     python benchmarks/trained.py catalogs/eu.parquet --out trained --seeds 3
     python benchmarks/trained.py all.parquet --samples random.parquet diverse.parquet --out trained --seeds 3
+    python benchmarks/trained.py all.parquet --shapes --out trained --seeds 3
 
 Without samples: CSMoE, CSMoE with the paper's first routing scale (1), CSMAE with our decoder, and CSMAE as published,
-each for the steps that `--steps` steps of CSMoE cost in FLOPs. With samples: CSMoE for the same steps on the training
-chips of each catalog; draw them from the pool of the first with `curate sample`, which shares chips out between splits
-in the same way. Probes: kNN and logistic regression on the first catalog's training chips, judged on its validation
-and test chips; beside them random weights, of each seed, and mean band values. What is finished lies in
-OUT/results.jsonl and is not done again.
+each for the steps that `--steps` steps of CSMoE cost in FLOPs. With `--shapes`: CSMoE with other experts, slots and
+decoders, all for the same steps, so that what a shape costs stands beside what it gives. With samples: CSMoE for the
+same steps on the training chips of each catalog; draw them from the pool of the first with `curate sample`, which
+shares chips out between splits in the same way. Probes: kNN and logistic regression on the first catalog's training
+chips, judged on its validation and test chips; beside them random weights, of each seed, and mean band values. What is
+finished lies in OUT/results.jsonl and is not done again.
 """
 
 from __future__ import annotations
@@ -42,6 +44,15 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "CSMoE, scale 1": ("tiny", {"scale_init": 1.0}),
     "CSMAE, our decoder": ("tiny-dense", {}),
     "CSMAE, published": ("csmae-sesd-tiny", {}),
+}
+SHAPES: dict[str, dict[str, Any]] = {
+    "4 x 2, decoder 2 x 128": {},
+    "no experts, decoder 2 x 128": {"experts": 0},
+    "8 x 1, decoder 2 x 128": {"experts": 8, "slots": 1},
+    "4 x 1, decoder 2 x 128": {"experts": 4, "slots": 1},
+    "8 x 4, decoder 2 x 128": {"experts": 8, "slots": 4},
+    "4 x 2, decoder 1 x 64": {"decoder_depth": 1, "decoder_dim": 64},
+    "4 x 2, decoder 4 x 256": {"decoder_depth": 4, "decoder_dim": 256, "decoder_heads": 8},
 }
 Features = dict[str, np.ndarray]
 
@@ -104,6 +115,7 @@ def main() -> None:
     )
     parser.add_argument("catalog", type=Path)
     parser.add_argument("--samples", type=Path, nargs="*", default=[])
+    parser.add_argument("--shapes", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=240)
@@ -130,7 +142,10 @@ def main() -> None:
         return replace(preset(shape).model(judge.data.bands, judge.data.chip_px), **model)
 
     budget = cost(configured("tiny", {})).step * asked.steps
-    runs = [(path.stem, path, "tiny", {}, asked.steps) for path in asked.samples] or [
+    runs = [(path.stem, path, "tiny", dict[str, Any](), asked.steps) for path in asked.samples]
+    if asked.shapes:
+        runs = [(name, asked.catalog, "tiny", model, asked.steps) for name, model in SHAPES.items()]
+    runs = runs or [
         (name, asked.catalog, shape, model, max(1, round(budget / cost(configured(shape, model)).step)))
         for name, (shape, model) in MODELS.items()
     ]
