@@ -1,7 +1,7 @@
 """How long `curate sample --no-cut` takes as a whole on a pool of any size, its catalog written, and how much memory.
 
     python benchmarks/synthetic_pool.py POOL --rows 10M
-    curate catalog --region liechtenstein --archive simulated --budget 10 --root ROOT
+    curate catalog --region LI --archive simulated --budget 10 --root ROOT
     python benchmarks/sampling_command.py ROOT --pool POOL --budget 1M
 
 The candidates of POOL take the place of the region's own, with all the columns that `curate describe` writes: place and
@@ -69,7 +69,8 @@ def widen(folder: Path, pool: Path) -> None:
         path.unlink()
     for i, path in enumerate(parts):
         table = whole(pq.read_table(path).replace_schema_metadata(None), like)
-        write_geoparquet(table, folder / f"part-{i:05d}.parquet", metadata | {"parts": len(parts)})
+        legend = {"climates": (read_metadata(path) or {})["climates"], "parts": len(parts)}
+        write_geoparquet(table, folder / f"part-{i:05d}.parquet", metadata | legend)
 
 
 def measured(root: Path, budget: str, workers: int) -> tuple[float, float, float]:

@@ -21,8 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.catalog.geoparquet import encodings
-from curate.sampling.keys import keyed
-from curate.sampling.strata import present
+from curate.sampling.keys import keyed, kinds, legend
 
 CLASSES = (10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100)
 _LAND = (  # Köppen-Geiger class and its share of the land, percent
@@ -135,7 +134,8 @@ def rows_of(tile: int, keep: float) -> pa.Table:
         columns |= {f"lc_{code}": pa.array(share[:, k]) for k, code in enumerate(CLASSES)}
         parts.append(pa.table(columns))
     table = keyed(pa.concat_tables(parts))
-    return table.append_column("lc_present", pa.array(present(table, CLASSES, PRESENCE)))
+    kind = pa.field("kind", pa.uint64(), nullable=False)
+    return table.append_column(kind, kinds(table, CLASSES, PRESENCE))
 
 
 def write_part(task: tuple[Path, range, float]) -> int:
@@ -150,7 +150,8 @@ def write_part(task: tuple[Path, range, float]) -> int:
 
 def write(table: pa.Table, path: Path) -> None:
     """Write *table* as `curate describe` writes a part of a pool."""
-    table = table.replace_schema_metadata({b"curate": json.dumps({"presence": PRESENCE}).encode()})
+    metadata = {"presence": PRESENCE, "climates": legend(table)}
+    table = table.replace_schema_metadata({b"curate": json.dumps(metadata).encode()})
     part = path.with_suffix(".part")
     pq.write_table(table, part, row_group_size=131_072, **encodings(table.schema, level=1))
     part.rename(path)

@@ -26,7 +26,7 @@ from curate.catalog import shards
 from curate.catalog.errors import InputError, RunError
 from curate.catalog.files import sweep
 from curate.catalog.geoparquet import write_geoparquet
-from curate.catalog.schema import CatalogMeta, DescriptorInfo, SensorInfo, catalog_schema
+from curate.catalog.schema import HREFS, CatalogMeta, DescriptorInfo, SensorInfo, catalog_schema
 from curate.catalog.statistics import BandStatistics, write_statistics
 from curate.console import progress, say
 from curate.engine import Engine
@@ -185,9 +185,11 @@ class _Seen:
             self._rows = np.concatenate([self._rows, new])
             self._chips = chips if self._chips is None else pa.concat_tables([self._chips, chips])
             self._keys = keys if self._keys is None else pa.concat_arrays([self._keys, keys])
+        assert self._chips is not None and self._keys is not None
+        if np.array_equal(rows, self._rows):  # the first draw
+            return self._chips, self._keys
         order = np.argsort(self._rows)
         at = pa.array(order[np.searchsorted(self._rows[order], rows)])
-        assert self._chips is not None and self._keys is not None
         return self._chips.take(at), self._keys.take(at)
 
 
@@ -305,8 +307,9 @@ def write_catalog(
     columns |= _pixel_columns(known, where, prefixes)
     hrefs = _hrefs(workspace)
     for info in sensors:
-        ids = drawn.chips[f"{info.prefix}_id"].to_pylist()
-        columns[f"{info.prefix}_hrefs"] = [hrefs[info.sensor, scene] for scene in ids]
+        scenes = pc.dictionary_encode(drawn.chips[f"{info.prefix}_id"]).combine_chunks()
+        files = pa.array([hrefs[info.sensor, scene] for scene in scenes.dictionary.to_pylist()], HREFS)
+        columns[f"{info.prefix}_hrefs"] = files.take(scenes.indices)
     legend = {int(code): name for code, name in source["legend"].items()}
     further = tuple(DescriptorInfo(**column) for column in source["further"])
     schema = catalog_schema(prefixes, list(legend), further)
@@ -354,10 +357,8 @@ def _hrefs(workspace: Workspace) -> dict[tuple[str, str], list[dict[str, str]]]:
     }
 
 
-def _cast(values: Any, dtype: pa.DataType) -> pa.Array:
-    if isinstance(values, pa.ChunkedArray):
-        return values.combine_chunks().cast(dtype)
-    return pa.array(values, dtype)
+def _cast(values: Any, dtype: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    return values.cast(dtype) if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, dtype)
 
 
 def _statistics(table: pa.Table, folder: Path, sensors: Sequence[SensorInfo]) -> dict[str, BandStatistics]:

@@ -23,12 +23,11 @@ from curate.grid import Grid, Ints
 from curate.pairing import SCENE_COLUMNS
 from curate.recipe import Recipe
 from curate.running import running
-from curate.sampling.keys import SOURCES, keyed
-from curate.sampling.strata import present
+from curate.sampling.keys import kinds, made
 from curate.sensors import sensor as sensor_named
 from curate.summary import count
 
-VERSION = 2  # of what is written: a pool of another one is described anew
+VERSION = 3  # of what is written: a pool of another one is described anew
 SQUARE_CELLS = (
     16  # cells along a side of the square that a task covers: a map's blocks on its edge are read twice
 )
@@ -210,10 +209,9 @@ def _table(
 
 def _keys(columns: dict[str, Any], codes: Sequence[int], presence: float) -> dict[str, Any]:
     """What the sampler reads in place of texts, coordinates and fractions."""
-    read = ("chip_id", "place", "lon", "lat", *(landcover_column(code) for code in codes))
-    table = keyed(pa.table({name: columns[name] for name in read}))
-    keys = {name: table[name] for name in SOURCES}
-    return keys | {"lc_present": present(table, tuple(codes), presence)}
+    read = ("chip_id", "place", "lon", "lat", "season", "koppen", "lc_dominant")
+    table = pa.table({name: columns[name] for name in (*read, *(landcover_column(code) for code in codes))})
+    return made(table) | {"kind": kinds(table, tuple(codes), presence)}
 
 
 def _column(values: Any, dtype: pa.DataType) -> Any:

@@ -42,6 +42,7 @@ from curate.pixels.plan import chips_key
 from curate.recipe import Period, Recipe, stable_hash
 from curate.regions import region
 from curate.sampling.keeping import chip_ids
+from curate.sampling.keys import legend
 from curate.sampling.source import Pool
 from curate.sampling.target import read_shares
 from curate.sensors import sensor
@@ -315,7 +316,7 @@ def describe(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
     missing = [i for i, path in enumerate(paths) if not is_fresh(path, key)]
     metadata: dict[str, Any] = {"key": key, "parts": len(tasks), "landcover": landcover.legend.names}
     metadata["landcover_map"] = landcover.name
-    metadata["presence"] = recipe.descriptors.landcover_presence  # from which a class is in lc_present
+    metadata["presence"] = recipe.descriptors.landcover_presence  # from which a class is in the column kind
     metadata["further"] = [asdict(column) for column in further.columns(descriptors)]
     names = [column.name for column in further.columns(descriptors)]
     metadata |= {"climate_map": shown.descriptors.climate, "simulated": _is_simulated(workspace)}
@@ -325,6 +326,7 @@ def describe(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
             "came_in": described.came_in,
             "rejected": described.rejected,
             "unknown": nulls,
+            "climates": legend(described.pool),
         }
         write_geoparquet(described.pool, paths[missing[i]], {**metadata, **account})
     accounts = [read_metadata(path) or {} for path in paths]

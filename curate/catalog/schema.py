@@ -194,10 +194,15 @@ KEY_COLUMNS: tuple[
     ("chip_key", pa.uint64(), False, "Hash of the chip's id."),
     ("place_key", pa.uint32(), False, "Hash of the place, its upper half."),
     ("spot", pa.uint64(), False, "Latitude and longitude in 2^32 steps each."),
-    ("lc_present", pa.uint64(), False, "Classes with at least the presence share, bit i for the i-th code."),
+    (
+        "kind",
+        pa.uint64(),
+        False,
+        "Season (2 bits), climate (8), dominant class (6) and classes present (48); 0 where not described.",
+    ),
 )
 
-PLAIN_COLUMNS = ("chip_key", "place_key", "spot")  # no two values alike: nothing to compress
+PLAIN_COLUMNS = tuple(name for name, *_ in KEY_COLUMNS)  # stored as they are, which is read fastest
 
 SAMPLE_COLUMNS: tuple[Column, ...] = (
     ("stratum", pa.string(), False, "Stratum the chip was drawn from."),

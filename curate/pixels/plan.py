@@ -39,13 +39,15 @@ def chip_keys(
         assets: of `building.scene_assets`, by sensor and scene id.
     """
     digests = {scene: stable_hash([scene, found]) for scene, found in assets.items()}
-    tail = np.full(rows.num_rows, "", dtype="U16")
+    tails, tail = [""], np.zeros(rows.num_rows, np.int64)  # few texts, and which of them each row has
     for info in sensors:
-        codes = rows[f"{info.prefix}_id"].combine_chunks().dictionary_encode()
-        names = np.array([digests[info.sensor, scene] for scene in codes.dictionary.to_pylist()], dtype="U16")
-        pairs, inverse = np.unique(np.char.add(tail, names[codes.indices.to_numpy()]), return_inverse=True)
-        tail = np.array([stable_hash(pair) for pair in pairs.tolist()], dtype="U16")[inverse]
-    return pc.binary_join_element_wise(rows["chip_id"], pa.array(tail, pa.string()), "@").combine_chunks()
+        scenes = pc.dictionary_encode(rows[f"{info.prefix}_id"]).combine_chunks()
+        names = scenes.dictionary.to_pylist()
+        pairs, tail = np.unique(tail * len(names) + scenes.indices.to_numpy(), return_inverse=True)
+        both = (divmod(pair, len(names)) for pair in pairs.tolist())
+        tails = [stable_hash(tails[one] + digests[info.sensor, names[other]]) for one, other in both]
+    ends = pa.array(tails, pa.string()).take(pa.array(tail))
+    return pc.binary_join_element_wise(rows["chip_id"], ends, "@").combine_chunks()
 
 
 @dataclass(frozen=True)

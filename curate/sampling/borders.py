@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from curate.catalog.schema import SPLITS
 from curate.sampling import kernels
 from curate.sampling.arrays import Mask, Small, Tiny, Words
 from curate.sampling.sphere import TURN, EqualAreaTable
@@ -49,24 +50,41 @@ class Around:
 def split_up(
     table: EqualAreaTable,
     spot: Words,
-    sort: Small,
+    word: Words,
+    kinds: Words,
     split: Tiny,
     beside: Mask,
     buffer_km: float,
-    number: Small,
-) -> Small:
+) -> tuple[Small, Small, Small]:
     """Rows at *spot* with another split within the buffer, and a few that have none; counts rows meanwhile.
 
     Args:
-        sort: of each row, −1 where it does not count.
+        word: of each row; one that is not among *kinds* does not count.
+        kinds: (kinds,) different words.
         split, beside: of each block of *table*, −1 where it has no row; whether one around it is of another split.
-        number: (splits, sorts) to which the rows of each sort in each split are added.
+
+    Returns:
+        The rows, their kinds, and (splits, kinds) the rows of each kind in each split but the first.
     """
     high, wide = _steps(table, max(buffer_km, 1e-3))
     everywhere = buffer_km > 0 and not is_within_blocks(table, buffer_km)
-    return kernels.split_up(
-        spot, sort, split, beside, table.columns, table.first, high, wide, everywhere, number
+    number = np.zeros((len(SPLITS), len(kinds)), np.int32)
+    held, position = kernels.table_of(kinds)
+    near, kind = kernels.split_up(
+        spot,
+        word,
+        held,
+        position,
+        split,
+        beside,
+        table.columns,
+        table.first,
+        high,
+        wide,
+        everywhere,
+        number,
     )
+    return near, kind, number
 
 
 def is_within_blocks(table: EqualAreaTable, buffer_km: float) -> bool:

@@ -1,4 +1,4 @@
-"""Rows of a pool in their splits: how many of each sort each has, and which lie in the buffer between two.
+"""Rows of a pool in their splits: how many of each kind each has, and which lie in the buffer between two.
 
 Both are found once and kept.
 """
@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from curate.catalog.files import atomic
 from curate.catalog.schema import SPLITS
 from curate.recipe import stable_hash
+from curate.sampling import kernels, levels
 from curate.sampling.arrays import Ints, Mask, Small, Tiny, Words, numbers
 from curate.sampling.borders import split_up
-from curate.sampling.counting import Counted, Task, sorts
-from curate.sampling.sorts import Sorts
+from curate.sampling.counting import Counted, Task
+from curate.sampling.kinds import Kinds
+from curate.sampling.look import SEASON, words
 from curate.sampling.source import Run
 from curate.sampling.sphere import EqualAreaTable
-from curate.sampling.splits import Blocks, too_near
+from curate.sampling.splits import TRAIN, Blocks, too_near
 
 if TYPE_CHECKING:
     from curate.recipe import Sampling
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows near a border between splits, or in the buffer there."""
+    """Rows near a border between splits, or in the buffer there; of one group after the other, ascending."""
 
     group: Small  # index of the group
     row: Small  # its position in the group
     spot: Words
-    sort: Small  # of its group
+    kind: Small  # of its group
     split: Tiny
-    season: npt.NDArray[np.uint8]  # index into the labels of its group
+    season: Tiny  # index into SEASONS
 
     @classmethod
     def stack(cls, parts: Sequence[Rows]) -> Rows:
@@ -54,14 +55,14 @@ class Rows:
 class Parted:
     """A pool in its splits."""
 
-    number: Ints  # (splits, sorts) rows that can be drawn
+    number: Ints  # (splits, kinds) rows that can be drawn
     buffer: Rows  # those that lie too near to another split
 
 
 def part(
     tasks: Sequence[Task],
     counted: Sequence[Counted],
-    every: Sorts,
+    every: Kinds,
     blocks: Blocks,
     sampling: Sampling,
     run: Run,
@@ -80,20 +81,21 @@ def part(
     table = EqualAreaTable.of_side(sampling.splits.block_deg)
     beside = blocks.beside(table, [one.around for one in counted])
     looked_at = [
-        (i, task, len(one.word), blocks, beside)
-        for i, (task, one) in enumerate(zip(tasks, counted, strict=True))
+        (i, task, one.word, blocks, beside) for i, (task, one) in enumerate(zip(tasks, counted, strict=True))
     ]
     number = np.zeros((len(SPLITS), len(every)), np.int64)
     parts = []
     for i, (rows, near) in enumerate(run(_part, looked_at)):
         number[:, every.index[i]] += rows
+        number[TRAIN, every.index[i]] += counted[i].number - rows.sum(axis=0)
         parts.append(near)
     near = Rows.stack(parts)
-    spot, one, which = np.unique(near.spot, return_index=True, return_inverse=True)
-    found = near.take(np.flatnonzero(too_near(spot, near.split[one], sampling.splits.buffer_km)[which]))
+    one, _, which = kernels.tally(near.spot)  # dates of a place lie at one spot
+    out = too_near(near.spot[one], near.split[one], sampling.splits.buffer_km)
+    found = near.take(np.flatnonzero(out[which]))
     ends = np.searchsorted(found.group, np.arange(len(counted) + 1))
     for index, begin, end in zip(every.index, ends[:-1], ends[1:], strict=True):
-        np.subtract.at(number, (found.split[begin:end], index[found.sort[begin:end]]), 1)
+        np.subtract.at(number, (found.split[begin:end], index[found.kind[begin:end]]), 1)
     if path is not None and folder is not None:
         for old in folder.glob("*.splits"):
             old.unlink(missing_ok=True)
@@ -103,15 +105,15 @@ def part(
     return Parted(number, found)
 
 
-def _part(of: tuple[int, Task, int, Blocks, Mask]) -> tuple[Small, Rows]:
-    """Rows of each sort of one group in each split, and those that may lie within the buffer of another."""
-    i, task, number, blocks, beside = of
-    rows, buffer_km = sorts(task), task.scheme.buffer_km
-    spot = numbers(task.group.read_keyed(["spot"])["spot"], np.uint64)
-    table = EqualAreaTable.of_side(task.scheme.block_deg)
+def _part(of: tuple[int, Task, Words, Blocks, Mask]) -> tuple[Small, Rows]:
+    """Rows of each kind of one group in each split but train, and those that may lie within the buffer of another."""
+    i, task, kinds, blocks, beside = of
+    scheme = task.scheme
+    rows = task.group.read_keyed(levels.columns(scheme))
+    spot = numbers(rows["spot"], np.uint64)
+    table = EqualAreaTable.of_side(scheme.block_deg)
     split = blocks.everywhere(table)
-    counts = np.zeros((len(SPLITS), number), np.int32)
-    near = split_up(table, spot, rows.sort, split, beside, buffer_km, counts)
-    found = split[table.at(spot[near])]
-    group = np.full(len(near), i, np.int32)
-    return counts, Rows(group, near, spot[near], rows.sort[near], found, rows.season[near])
+    word = words(rows, scheme)
+    near, kind, number = split_up(table, spot, word, kinds, split, beside, scheme.buffer_km)
+    group, season = np.full(len(near), i, np.int32), (word[near] & SEASON).astype(np.int8)
+    return number, Rows(group, near, spot[near], kind, split[table.at(spot[near])], season)

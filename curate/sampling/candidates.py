@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from curate.sampling import kernels
+from curate.sampling import kernels, levels
 from curate.sampling.arrays import Ints, Small, Words, numbers
-from curate.sampling.counting import Sorted, Task, sorts
-from curate.sampling.hashing import hash_strings, start, stream
+from curate.sampling.counting import Task
+from curate.sampling.hashing import start, stream
+from curate.sampling.look import words
 from curate.sampling.priority import CELLS, MINUS_LOG, MORTON, shifts
 from curate.sampling.source import Group
 from curate.sampling.sphere import EqualAreaTable
@@ -56,14 +55,10 @@ class Candidates:
 class Leaves:
     """To which leaf each row of one group belongs."""
 
-    leaf: Small  # (splits, sorts of the group), −1 where none can be drawn
+    word: Words  # (kinds of the group,) as they were counted
+    leaf: Small  # (splits, kinds), −1 where none can be drawn
     blocks: Blocks
-    out: Small  # rows in the buffer between splits
-
-    def sort(self, rows: Sorted) -> Small:
-        """The sort of each row, −1 for those in the buffer too."""
-        rows.sort[self.out] = -1
-        return rows.sort
+    out: Small  # rows in the buffer between splits, ascending
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,26 +69,27 @@ class Wanted:
     leaves: Leaves
     low: Ints  # (leaves,) rows of a leaf with low ≤ priority < high are candidates
     high: Ints
-    seasons: Mapping[str, int]  # of the group, in their order, with their shares in sixteenths
+    seasons: tuple[Words, Words]  # hash of each, and its share in sixteenths
     also: Ints  # rows, within the group, that are candidates whatever their priority, if they can be drawn
 
 
 def candidates(wanted: Wanted) -> Candidates:
     """The candidates of one group of rows."""
-    group, scheme = wanted.task.group, wanted.task.scheme
-    rows = sorts(wanted.task)
+    group, scheme, leaves = wanted.task.group, wanted.task.scheme, wanted.leaves
     blocks = EqualAreaTable.of_side(scheme.block_deg)
     also = np.zeros(group.rows if len(wanted.also) else 0, np.bool_)
     also[wanted.also] = True
-    table = group.read_keyed(["spot", "place_key", "chip_key"])
+    table = group.read_keyed([*levels.columns(scheme), "place_key", "chip_key"])
     place = numbers(table["place_key"], np.uint32)
     at, leaf, cell, first, chip = kernels.pick(
         numbers(table["spot"], np.uint64),
-        wanted.leaves.sort(rows),
-        wanted.leaves.leaf,
-        wanted.leaves.blocks.everywhere(blocks),
+        words(table, scheme),
+        *kernels.table_of(leaves.word),
+        leaves.leaf,
+        leaves.blocks.everywhere(blocks),
         blocks.columns,
         blocks.first,
+        leaves.out,
         wanted.low,
         wanted.high,
         also,
@@ -104,9 +100,7 @@ def candidates(wanted: Wanted) -> Candidates:
         numbers(table["chip_key"], np.uint64),
         start(stream(scheme.seed, "chip")),
         place,
-        rows.season,
-        hash_strings(pa.array(list(wanted.seasons), pa.string()), scheme.seed),
-        np.array(list(wanted.seasons.values()), np.uint64),
+        *wanted.seasons,
         start(stream(scheme.seed, "season")),
         MINUS_LOG,
     )
@@ -116,12 +110,19 @@ def candidates(wanted: Wanted) -> Candidates:
 def drawable(task: tuple[Task, Leaves]) -> Ints:
     """Rows of one group, by their index in the pool, that can be drawn."""
     counted, leaves = task
-    table = EqualAreaTable.of_side(counted.scheme.block_deg)
-    spot = numbers(counted.group.read_keyed(["spot"])["spot"], np.uint64)
-    split = leaves.blocks.everywhere(table)
+    scheme = counted.scheme
+    blocks = EqualAreaTable.of_side(scheme.block_deg)
+    table = counted.group.read_keyed(levels.columns(scheme))
     leaf = kernels.leaves_of(
-        spot, leaves.sort(sorts(counted)), leaves.leaf, split, table.columns, table.first
+        numbers(table["spot"], np.uint64),
+        words(table, scheme),
+        *kernels.table_of(leaves.word),
+        leaves.leaf,
+        leaves.blocks.everywhere(blocks),
+        blocks.columns,
+        blocks.first,
     )
+    leaf[leaves.out] = -1
     return np.flatnonzero(leaf >= 0) + counted.group.first
 
 

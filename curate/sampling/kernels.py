@@ -17,6 +17,7 @@ _GOLDEN, _FIRST, _SECOND = (
 _0, _8, _16, _27, _30, _31, _34, _48, _50 = (np.uint64(c) for c in (0, 8, 16, 27, 30, 31, 34, 48, 50))
 _HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 _SHORT_RUN = 24  # rows that are compared with each other one by one
+_SEASON = np.uint64(3)  # the bits of a word that say the season
 _CODE_BITS = 18  # of the upper half of a priority, below its spatial code
 
 
@@ -65,15 +66,6 @@ def cells_at(spot: Words, width: Ints, first: Ints) -> Small:
 
 
 @compiled
-def pairs(upper: Small, lower: Ints) -> Words:
-    """Two small numbers of each row as one."""
-    both = np.empty(len(upper), np.uint64)
-    for i in range(len(upper)):
-        both[i] = np.uint64(upper[i]) << _HALF | np.uint64(lower[i])
-    return both
-
-
-@compiled
 def some_places(spot: Words) -> Small:
     """The rows at one in sixteen places."""
     at = np.empty(len(spot), np.int32)
@@ -86,43 +78,77 @@ def some_places(spot: Words) -> Small:
 
 
 @compiled
-def tally(word: Words) -> tuple[Small, Small, Small]:
-    """The kinds of rows, one a word: the first row of each, how many rows it has, and each row's kind."""
+def _slot(word: np.uint64, held: Words) -> np.int64:
+    """Where *word* is held in a table, or would be: the first free slot from the one that it asks for."""
+    last = len(held) - 1
+    slot = np.int64(((word ^ word >> _HALF) * _GOLDEN) >> _HALF) & last
+    while held[slot] != word and held[slot] != _0:
+        slot = (slot + 1) & last
+    return slot
+
+
+@compiled
+def table_of(words: Words) -> tuple[Words, Small]:
+    """A table of different *words*, none 0: at least half of its slots are free; and the position of each word."""
     slots = 1024
-    mask = np.uint64(slots - 1)
-    table = np.full(slots, -1, np.int32)
-    known = np.empty(len(word), np.uint64)  # the words of the kinds, in few pages of memory
-    first = np.empty(len(word), np.int32)
-    count = np.empty(len(word), np.int32)
+    while slots < 2 * len(words):
+        slots *= 2
+    held, position = np.zeros(slots, np.uint64), np.full(slots, -1, np.int32)
+    for i in range(len(words)):
+        slot = _slot(words[i], held)
+        held[slot], position[slot] = words[i], i
+    return held, position
+
+
+@compiled
+def _tally_from(
+    begin: int, kinds: int, word: Words, held: Words, position: Small, first: Small, count: Small, kind: Small
+) -> tuple[int, int]:
+    """Go on with `tally` from a row until the table is full; the row that found no place, and the kinds so far."""
+    for i in range(begin, len(word)):
+        slot = _slot(word[i], held)
+        if held[slot] == _0:
+            if kinds == len(first):
+                return i, kinds
+            held[slot], position[slot] = word[i], kinds
+            first[kinds], count[kinds] = i, 0
+            kinds += 1
+        count[position[slot]] += 1
+        kind[i] = position[slot]
+    return len(word), kinds
+
+
+@compiled
+def tally(word: Words) -> tuple[Small, Small, Small]:
+    """The kinds of rows, one a word, none 0: the first row of each, how many rows it has, and each row's kind."""
     kind = np.empty(len(word), np.int32)
-    kinds = 0
-    own = -1
-    for i in range(len(word)):
-        if own < 0 or known[own] != word[i]:
-            slot = np.int64(mix_one(word[i]) & mask)
-            own = table[slot]
-            while own >= 0 and known[own] != word[i]:
-                slot = np.int64(np.uint64(slot + 1) & mask)
-                own = table[slot]
-            if own < 0:
-                own = kinds
-                table[slot] = own
-                known[own] = word[i]
-                first[own] = i
-                count[own] = 0
-                kinds += 1
-                if 2 * kinds > slots:  # a table no larger than it must be stays in the processor's cache
-                    slots *= 4
-                    mask = np.uint64(slots - 1)
-                    table = np.full(slots, -1, np.int32)
-                    for k in range(kinds):
-                        slot = np.int64(mix_one(known[k]) & mask)
-                        while table[slot] >= 0:
-                            slot = np.int64(np.uint64(slot + 1) & mask)
-                        table[slot] = k
-        count[own] += 1
-        kind[i] = own
+    first, count = np.empty(1024, np.int32), np.empty(1024, np.int32)
+    at = kinds = 0
+    while at < len(word):  # a table no larger than it must be stays in the processor's cache
+        room = 2 * len(first)
+        first, count = np.append(first, first), np.append(count, count)
+        held, position = np.zeros(2 * room, np.uint64), np.empty(2 * room, np.int32)
+        for own in range(kinds):
+            slot = _slot(word[first[own]], held)
+            held[slot], position[slot] = word[first[own]], own
+        at, kinds = _tally_from(at, kinds, word, held, position, first, count, kind)
     return first[:kinds].copy(), count[:kinds].copy(), kind
+
+
+@compiled
+def pairs(
+    spot: Words, kind: Small, climate: Ints, word: Words, width: Ints, first: Ints
+) -> tuple[Words, Ints]:
+    """Block and climate (by kind) of each row as one number, none 0; and the rows of each season (by *word*)."""
+    rows = np.uint64(len(width))
+    both = np.empty(len(spot), np.uint64)
+    by_season = np.zeros(4, np.int64)
+    for i in range(len(spot)):
+        row = np.int64(((spot[i] >> _HALF) * rows) >> _HALF)
+        block = first[row] + np.int64(((spot[i] & _LOW) * np.uint64(width[row])) >> _HALF)
+        both[i] = np.uint64(block) << _HALF | np.uint64(climate[kind[i]] + 1)
+        by_season[np.int64(word[i] & _SEASON)] += 1
+    return both, by_season
 
 
 @compiled
@@ -163,6 +189,18 @@ def _around(
 
 
 @compiled
+def _may_be_near(spot: np.uint64, width: Ints, high: np.uint64, wide: Words) -> np.bool_:
+    """Whether a spot lies within a step of its cell's edge: what `_around` asks first, without its arguments."""
+    rows = np.uint64(len(width))
+    lat = (spot >> _HALF) * rows
+    row = np.int64(lat >> _HALF)
+    columns = np.uint64(width[row])
+    along, limit, step = ((spot & _LOW) * columns) & _LOW, high * rows, wide[row] * columns
+    below = lat & _LOW
+    return below < limit or below + limit > _LOW or along < step or along + step > _LOW
+
+
+@compiled
 def near_edge(
     spot: Words, width: Ints, first: Ints, high: np.uint64, wide: Words, everywhere: bool
 ) -> tuple[Small, Words]:
@@ -171,6 +209,8 @@ def near_edge(
     found = np.empty(9, np.int32)
     number = 0
     for i in range(len(spot)):
+        if not everywhere and not _may_be_near(spot[i], width, high, wide):
+            continue
         if _around(spot[i], width, first, high, wide, everywhere, found):
             hashed = _0
             for cell in found:
@@ -194,7 +234,9 @@ def cells_around(spot: Words, width: Ints, first: Ints, high: np.uint64, wide: W
 @compiled
 def split_up(
     spot: Words,
-    sort: Small,
+    word: Words,
+    held: Words,
+    position: Small,
     split: Tiny,
     beside: Mask,
     width: Ints,
@@ -203,44 +245,53 @@ def split_up(
     wide: Words,
     everywhere: bool,
     number: Small,
-) -> Small:
-    """Count the rows of each sort in each split, and find those with another split a step away.
+) -> tuple[Small, Small]:
+    """Count the rows of each kind in each split but the first, and find rows with another split a step away.
 
     Args:
+        word, held, position: of each row, and the `table_of` those of the group's kinds.
         split, beside: of each cell, and whether one around it is of another split.
-        number: (splits, sorts) counts that are added to.
+        number: (splits, kinds) counts that are added to.
+
+    Returns:
+        The rows found, and their kinds.
     """
     rows = np.uint64(len(width))
-    near = np.empty(len(spot), np.int32)
+    near, kinds = np.empty(len(spot), np.int32), np.empty(len(spot), np.int32)
     found = np.empty(9, np.int32)
     many = 0
     for i in range(len(spot)):
-        if sort[i] < 0:
-            continue
         row = np.int64(((spot[i] >> _HALF) * rows) >> _HALF)
         own = first[row] + np.int64(((spot[i] & _LOW) * np.uint64(width[row])) >> _HALF)
-        number[split[own], sort[i]] += 1
-        if everywhere:
-            near[many] = i
-            many += 1
-        elif beside[own] and _around(spot[i], width, first, high, wide, False, found):
+        if split[own] <= 0 and not beside[own] and not everywhere:
+            continue
+        kind = position[_slot(word[i] | _SEASON, held)]
+        if kind < 0:
+            continue
+        if split[own] > 0:
+            number[split[own], kind] += 1
+        other = everywhere
+        if not everywhere and beside[own] and _around(spot[i], width, first, high, wide, False, found):
             other = wide[row] == _LOW  # as wide as the parallel
             for cell in found:
                 other |= split[cell] >= 0 and split[cell] != split[own]
-            if other:
-                near[many] = i
-                many += 1
-    return near[:many].copy()
+        if other:
+            near[many], kinds[many] = i, kind
+            many += 1
+    return near[:many].copy(), kinds[:many].copy()
 
 
 @compiled
 def pick(
     spot: Words,
-    sort: Small,
+    word: Words,
+    held: Words,
+    position: Small,
     leaf: Small,
     split: Tiny,
     blocks_wide: Ints,
     blocks_first: Ints,
+    out: Small,
     least: Ints,
     most: Ints,
     also: Mask,
@@ -251,7 +302,6 @@ def pick(
     chip_key: Words,
     chip_state: np.uint64,
     place_key: npt.NDArray[np.uint32],
-    season: npt.NDArray[np.uint8],
     season_hash: Words,
     season_share: Words,
     season_state: np.uint64,
@@ -259,22 +309,27 @@ def pick(
 ) -> tuple[Small, Small, Small, Words, Words]:
     """Candidates (least ≤ priority < most of their leaf, or *also*), their leaves, cells, priorities and hashes.
 
-    Most rows are ruled out by their spatial code alone, the upper 14 bits of the priority. *leaf* is that of each sort
-    in each split; *also* may be empty.
+    Most rows are ruled out by their spatial code alone, the upper 14 bits of the priority.
+
+    Args:
+        word, held, position: of each row, and the `table_of` those of the group's kinds.
+        leaf: of each kind in each split.
+        out: rows that cannot be drawn, ascending.
+        also: may be empty.
     """
     rows, blocks = np.uint64(len(width)), np.uint64(len(blocks_wide))
-    at, leaves = np.empty(len(spot), np.int32), np.empty(len(spot), np.int32)
+    chosen, leaves = np.empty(len(spot), np.int32), np.empty(len(spot), np.int32)
     cells = np.empty(len(spot), np.int32)
     priority, chips = np.empty(len(spot), np.uint64), np.empty(len(spot), np.uint64)
     number = 0
     for i in range(len(spot)):
-        if sort[i] < 0:
+        kind = position[_slot(word[i] | _SEASON, held)]
+        if kind < 0:
             continue
         north, east = spot[i] >> _HALF, spot[i] & _LOW
         row = np.int64((north * blocks) >> _HALF)
-        own = leaf[
-            split[blocks_first[row] + np.int64((east * np.uint64(blocks_wide[row])) >> _HALF)], sort[i]
-        ]
+        block = blocks_first[row] + np.int64((east * np.uint64(blocks_wide[row])) >> _HALF)
+        own = leaf[split[block], kind]
         if own < 0:
             continue
         low, high = least[own], most[own]
@@ -289,19 +344,20 @@ def pick(
             continue
         chip = mix_one(mix_one(chip_state ^ chip_key[i]) ^ _8)
         hashed = mix_one(season_state ^ np.uint64(place_key[i]))
-        hashed = mix_one(mix_one(hashed ^ season_hash[season[i]]) ^ _16)
-        late = minus_log[np.int64(hashed >> _48)] * season_share[season[i]]
-        word = np.uint64(code) << _50 | late << _34 | chip >> _30
-        upper = np.int64(word >> _HALF)
+        season = np.int64(word[i] & _SEASON)
+        hashed = mix_one(mix_one(hashed ^ season_hash[season]) ^ _16)
+        late = minus_log[np.int64(hashed >> _48)] * season_share[season]
+        first_bits = np.uint64(code) << _50 | late << _34 | chip >> _30
+        upper = np.int64(first_bits >> _HALF)
         if asked or low <= upper < high:
-            at[number] = i
-            leaves[number] = own
-            cells[number] = first[row] + column
-            priority[number] = word
-            chips[number] = chip
+            place = np.searchsorted(out, i)
+            if place < len(out) and out[place] == i:
+                continue
+            chosen[number], leaves[number], cells[number] = i, own, first[row] + column
+            priority[number], chips[number] = first_bits, chip
             number += 1
     return (
-        at[:number].copy(),
+        chosen[:number].copy(),
         leaves[:number].copy(),
         cells[:number].copy(),
         priority[:number].copy(),
@@ -310,15 +366,18 @@ def pick(
 
 
 @compiled
-def leaves_of(spot: Words, sort: Small, leaf: Small, split: Tiny, wide: Ints, first: Ints) -> Small:
-    """The leaf of each row, −1 where it has none."""
+def leaves_of(
+    spot: Words, word: Words, held: Words, position: Small, leaf: Small, split: Tiny, wide: Ints, first: Ints
+) -> Small:
+    """The leaf of each row, −1 where it has none; arguments as `pick`."""
     rows = np.uint64(len(wide))
     found = np.full(len(spot), -1, np.int32)
     for i in range(len(spot)):
-        if sort[i] >= 0:
+        kind = position[_slot(word[i] | _SEASON, held)]
+        if kind >= 0:
             row = np.int64(((spot[i] >> _HALF) * rows) >> _HALF)
             block = first[row] + np.int64(((spot[i] & _LOW) * np.uint64(wide[row])) >> _HALF)
-            found[i] = leaf[split[block], sort[i]]
+            found[i] = leaf[split[block], kind]
     return found
 
 
@@ -407,6 +466,40 @@ def by_tier(begin: Ints, rows: Small, dates: Small, cells: Small, foremost: Mask
         foremost[a:to], foremost[to:b] = True, False
         if number:
             rows[to:b] = late[np.argsort(tiers[:number], kind="mergesort")]
+
+
+@compiled
+def page(data: npt.NDArray[np.uint8], at: int) -> tuple[int, int]:
+    """Where the bytes of the page whose header is at *at* begin and end; (0, 0) where there is none.
+
+    Of a header – a Thrift structure in compact form, fields as (step of the number << 4 | type) – field 3 matters: how
+    many bytes follow. The rest is passed over.
+    """
+    depth = field = 0
+    size = np.int64(0)
+    while at < len(data) and (data[at] != 0 or depth > 0):
+        kind, step = data[at] & 15, data[at] >> 4
+        at += 1
+        if kind == 0 and step == 0:  # end of a structure within
+            depth -= 1
+            continue
+        field += step if depth == 0 else 0
+        if kind == 12:
+            depth += 1
+        elif 4 <= kind <= 6 or kind == 8:
+            value = shift = np.int64(0)
+            while at < len(data) and data[at] > 127:
+                value |= np.int64(data[at] & 127) << shift
+                shift += 7
+                at += 1
+            if at < len(data):
+                value |= np.int64(data[at]) << shift
+            at += 1 + (int(value) if kind == 8 else 0)
+            if depth == 0 and field == 3:
+                size = value >> 1  # zigzag; never negative
+        elif kind > 2 or step == 0:
+            return 0, 0
+    return (at + 1, int(at + 1 + size)) if 0 < size < len(data) - at else (0, 0)
 
 
 @compiled

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from curate.catalog.errors import InputError
 from curate.catalog.schema import landcover_column
-from curate.sampling import strata
+from curate.sampling import keys, strata
 from curate.sampling.arrays import Ints, Mask, encode, numbers
 from curate.sampling.source import Group, Pool, Run
 from curate.sampling.sphere import EqualAreaTable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from curate.recipe import Sampling
 
 COLUMNS = ("chip_id", "place", "lon", "lat", "season", "koppen", "koppen_symbol", "lc_dominant")
-_LOOKED_AT = ("spot", "season", "koppen", "koppen_symbol", "lc_dominant")
+_LOOKED_AT = ("spot", "season", "koppen", "koppen_symbol", "lc_dominant")  # in place of the column kind
 _STEPS = 32  # quantiles of the entropy are rounded to so many steps a bit, that a pool may grow a little
 
 
@@ -44,7 +44,8 @@ class Scheme:
     entropy_edges: tuple[float, ...] = ()  # between the bins, ascending
     region_deg: float = 0.0
     cluster_column: str = ""
-    known: bool = False  # whether the pool's column lc_present holds the sets of classes present
+    # of the climates in the column kind: codes and how they read; None where descriptors are read in its place
+    climates: tuple[tuple[int, str], ...] | None = None
 
 
 def scheme_of(pool: Pool, sampling: Sampling, run: Run) -> Scheme:
@@ -67,33 +68,36 @@ def scheme_of(pool: Pool, sampling: Sampling, run: Run) -> Scheme:
         edges = sampling.entropy_edges or _quantiles(
             pool, sampling.entropy_column, sampling.entropy_bins, run
         )
+    landcover = strata.landcover_codes(pool.schema)
+    known = pool.legend if len(landcover) <= keys.MOST_CLASSES else None
     return Scheme(
         seed=sampling.seed,
         levels=tuple(sampling.levels),
         presence=sampling.presence,
-        landcover=strata.landcover_codes(pool.schema),
+        landcover=landcover,
         block_deg=sampling.splits.block_deg,
         buffer_km=sampling.splits.buffer_km,
         entropy_column=sampling.entropy_column if entropy else "",
         entropy_edges=edges,
         region_deg=sampling.region_deg if "region" in sampling.levels else 0.0,
         cluster_column=sampling.cluster_column if "cluster" in sampling.levels else "",
-        known="lc_present" in pool.schema.names and pool.presence == sampling.presence,
+        climates=known.climates if known and known.presence == sampling.presence else None,
     )
 
 
 def columns(scheme: Scheme) -> list[str]:
     """The pool's columns that the first pass reads."""
-    sets: list[str] = []
-    if "landcover" in scheme.levels:
-        sets = ["lc_present"] if scheme.known else [landcover_column(code) for code in scheme.landcover]
     further = [name for name in (scheme.entropy_column, scheme.cluster_column) if name]
-    return [*_LOOKED_AT, *sets, *further]
+    if scheme.climates is not None:
+        return ["spot", "kind", *further]
+    fractions = [landcover_column(code) for code in scheme.landcover] if "landcover" in scheme.levels else []
+    return [*_LOOKED_AT, *fractions, *further]
 
 
 def described(table: pa.Table, scheme: Scheme) -> Mask:
     """True where a row has climate, land cover, and what else the levels need."""
-    valid = strata.described(table)
+    known = scheme.climates is not None
+    valid = numbers(table["kind"], np.uint64) != 0 if known else strata.described(table)
     if scheme.entropy_column:
         valid &= np.isfinite(_floats(table, scheme.entropy_column))
     if scheme.cluster_column:
@@ -112,10 +116,15 @@ def further(scheme: Scheme) -> list[str]:
     return [name for name in scheme.levels if name not in ("climate", "dominant")]
 
 
+def own(scheme: Scheme) -> list[str]:
+    """Those of them that the column kind does not say."""
+    return [name for name in further(scheme) if name != "landcover"]
+
+
 def codes(name: str, known: pa.Table, scheme: Scheme) -> Ints:
     """Code of each described row on the level *name*, one meaning in every group of rows."""
     if name == "landcover":
-        return strata.presence_sets(known, scheme.landcover, scheme.presence, scheme.known).view(np.int64)
+        return strata.presence_sets(known, scheme.landcover, scheme.presence).view(np.int64)
     if name == "entropy":
         edges = np.asarray(scheme.entropy_edges)
         return np.searchsorted(edges, _floats(known, scheme.entropy_column), side="right").astype(np.int64)

@@ -77,7 +77,7 @@ def season_shares(seasons: Sequence[str], rows: Ints) -> dict[str, int]:
     Coarse on purpose: a pool that grows a little keeps its shares, and with them its order.
     """
     total = int(rows.sum())
-    sixteenths = np.maximum((32 * rows + total) // (2 * total), 1)
+    sixteenths = np.maximum((32 * rows + total) // max(2 * total, 1), 1)
     return dict(zip(seasons, sixteenths.tolist(), strict=True))
 
 

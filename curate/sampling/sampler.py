@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from curate.catalog.errors import InputError
-from curate.catalog.schema import SPLITS
+from curate.catalog.schema import SEASONS, SPLITS
 from curate.running import running
 from curate.sampling import counting
 from curate.sampling.allocation import Seats, lead, seat
-from curate.sampling.arrays import Floats, Ints, Mask, distinct, numbers
+from curate.sampling.arrays import Floats, Ints, Mask, Words, distinct, numbers
 from curate.sampling.buffer import Rows
 from curate.sampling.buffer import part as part_up
 from curate.sampling.candidates import ALL, Candidates, Leaves, Wanted, candidates, drawable
@@ -30,10 +31,11 @@ from curate.sampling.counting import Counted
 from curate.sampling.distance import Queue, spread
 from curate.sampling.draw import Draw
 from curate.sampling.forest import Strata, strata_of
+from curate.sampling.hashing import hash_strings
 from curate.sampling.keeping import Kept, locate
+from curate.sampling.kinds import Kinds
 from curate.sampling.levels import scheme_of
 from curate.sampling.priority import order, season_shares
-from curate.sampling.sorts import Sorts
 from curate.sampling.source import Pool, Run, threads
 from curate.sampling.splits import Blocks, assign_blocks
 from curate.sampling.unique import refuse_duplicates
@@ -87,25 +89,24 @@ class Sampler:
                 "each lacks a climate or a land cover, or what else the levels need",
                 "Check that the maps cover the region, and describe it again: curate describe",
             )
-        sorts = Sorts.of(counted)
-        self._blocks = _assign(counted, sorts, sampling)
-        parted = part_up(self._tasks, counted, sorts, self._blocks, sampling, self._run, folder)
+        kinds = Kinds.of(counted)
+        self._blocks = _assign(counted, kinds, sampling)
+        parted = part_up(self._tasks, counted, kinds, self._blocks, sampling, self._run, folder)
         out = parted.buffer
         self.buffered = len(out.row)
-        shares = _shares(counted, out)
-        self._seasons = [{name: shares.get(name, 1) for name in part.seasons} for part in counted]
-        split = np.repeat(np.arange(len(SPLITS)), len(sorts))
-        kinds = np.column_stack([split, np.tile(sorts.codes, (len(SPLITS), 1))])
+        self._seasons = _seasons(counted, out, sampling.seed)
+        split = np.repeat(np.arange(len(SPLITS)), len(kinds))
+        codes = np.column_stack([split, np.tile(kinds.codes, (len(SPLITS), 1))])
         self.strata: Strata = strata_of(
-            kinds, parted.number.ravel(), list(sorts.climates), self._scheme, sampling
+            codes, parted.number.ravel(), list(kinds.climates), self._scheme, sampling
         )
         leaf = self.strata.leaf.astype(np.int32).reshape(parted.number.shape)
         parts = np.split(out.row, np.searchsorted(out.group, np.arange(1, len(counted))))
         self._leaves = [
-            Leaves(np.ascontiguousarray(leaf[:, index]), self._blocks, lost)
-            for index, lost in zip(sorts.index, parts, strict=True)
+            Leaves(part.word, np.ascontiguousarray(leaf[:, index]), self._blocks, lost)
+            for part, index, lost in zip(counted, kinds.index, parts, strict=True)
         ]
-        self._dates = _dates(counted, sorts, leaf, len(self.strata.tree.leaf_size))
+        self._dates = _dates(counted, kinds, leaf, len(self.strata.tree.leaf_size))
         self._held = Candidates.none()
         self._forced = False  # whether rows are held whatever their priority
         self._high = np.zeros(len(self.strata.tree.leaf_size), np.int64)  # bounds up to which rows are held
@@ -207,10 +208,8 @@ class Sampler:
         none = np.empty(0, np.int64)
         shown = high > low
         tasks = [
-            Wanted(task, leaves, low, high, seasons, extra.get(i, none))
-            for i, (task, leaves, seasons) in enumerate(
-                zip(self._tasks, self._leaves, self._seasons, strict=True)
-            )
+            Wanted(task, leaves, low, high, self._seasons, extra.get(i, none))
+            for i, (task, leaves) in enumerate(zip(self._tasks, self._leaves, strict=True))
             if i in extra or np.any(shown[leaves.leaf[leaves.leaf >= 0]])
         ]
         found = Candidates.stack(self._held, *self._run(candidates, tasks))
@@ -378,8 +377,8 @@ def _refuse_nothing(budget: int) -> None:
         )
 
 
-def _assign(counted: Sequence[Counted], sorts: Sorts, sampling: Sampling) -> Blocks:
-    letters = sorted({label[:1] for label in sorts.climates})
+def _assign(counted: Sequence[Counted], kinds: Kinds, sampling: Sampling) -> Blocks:
+    letters = sorted({label[:1] for label in kinds.climates})
     main = [
         np.array([letters.index(label[:1]) for label in part.climates], np.int64)[part.climate]
         for part in counted
@@ -390,29 +389,25 @@ def _assign(counted: Sequence[Counted], sorts: Sorts, sampling: Sampling) -> Blo
     return assign_blocks(block, np.concatenate(main), rows, arounds, sampling.splits, sampling.seed)
 
 
-def _shares(counted: Sequence[Counted], out: Rows) -> dict[str, int]:
-    """Shares of the seasons among the rows outside the buffer."""
-    rows: dict[str, int] = {}
-    ends = np.searchsorted(out.group, np.arange(len(counted) + 1))
-    for part, begin, end in zip(counted, ends[:-1], ends[1:], strict=True):
-        lost = np.bincount(out.season[begin:end], minlength=len(part.seasons))
-        for name, number in zip(part.seasons, (part.by_season - lost).tolist(), strict=True):
-            rows[name] = rows.get(name, 0) + number
-    seasons = sorted(name for name, number in rows.items() if number)
-    return season_shares(seasons, np.array([rows[name] for name in seasons], np.int64))
+def _seasons(counted: Sequence[Counted], out: Rows, seed: int) -> tuple[Words, Words]:
+    """Hash of each season, and its share among the rows outside the buffer, in sixteenths."""
+    rows = np.sum([part.by_season for part in counted], axis=0)
+    shares = season_shares(SEASONS, rows - np.bincount(out.season, minlength=len(SEASONS)))
+    hashes = hash_strings(pa.array(SEASONS, pa.string()), seed)
+    return hashes, np.array([shares[name] for name in SEASONS], np.uint64)
 
 
-def _dates(counted: Sequence[Counted], sorts: Sorts, leaf: npt.NDArray[np.int32], leaves: int) -> Floats:
+def _dates(counted: Sequence[Counted], kinds: Kinds, leaf: npt.NDArray[np.int32], leaves: int) -> Floats:
     """(leaves,) At most about so many rows a place, from places chosen by hash; all that is known where few are."""
-    rows, places = np.zeros(len(sorts)), np.zeros(len(sorts))
-    for part, index in zip(counted, sorts.index, strict=True):
+    rows, places = np.zeros(len(kinds)), np.zeros(len(kinds))
+    for part, index in zip(counted, kinds.index, strict=True):
         rows[index] += part.some
         places[index] += part.places
     mean = max(rows.sum(), 1.0) / max(places.sum(), 1.0)  # in a small pool no place may be among the chosen
     within = leaf >= 0
-    sort = np.broadcast_to(np.arange(len(sorts)), leaf.shape)[within]
-    some = np.bincount(leaf[within], rows[sort], minlength=leaves) + _PLACES * mean
-    found = np.bincount(leaf[within], places[sort], minlength=leaves) + _PLACES
+    kind = np.broadcast_to(np.arange(len(kinds)), leaf.shape)[within]
+    some = np.bincount(leaf[within], rows[kind], minlength=leaves) + _PLACES * mean
+    found = np.bincount(leaf[within], places[kind], minlength=leaves) + _PLACES
     return np.asarray(some / found * (1 + 1 / np.sqrt(found)), np.float64)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.catalog.errors import InputError
-from curate.catalog.schema import METADATA_KEY
-from curate.sampling import keys
+from curate.catalog.schema import METADATA_KEY, PLAIN_COLUMNS
+from curate.sampling import keys, plain
 from curate.sampling.arrays import Ints
 
 Item = TypeVar("Item")
@@ -26,7 +27,7 @@ Run = Callable[
 ]  # a function over tasks, results in their order
 
 GROUP_ROWS = 500_000
-_REPEATING = ["season", "koppen_symbol"]  # few texts, many rows: kept as dictionaries
+_REPEATING_BYTES = 6  # of a text in a column of few texts, on average
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,10 @@ class Piece:
 
     path: Path
     row_groups: tuple[int, ...]
+    rows: tuple[int, ...]  # of each of them
     identity: str  # digest of the file's footer with its size: another content, another identity
+    repeating: tuple[str, ...] = ()  # columns of few texts
+    plain: Mapping[str, tuple[plain.Chunk, ...]] = field(default_factory=dict)  # columns stored as they are
 
 
 @dataclass(frozen=True)
@@ -56,15 +60,54 @@ class Group:
         """
         if self.table is not None:
             return self.table if columns is None else self.table.select(list(columns))
-        return pa.concat_tables(_read(piece, columns) for piece in self.pieces)
+        if columns is None:
+            return pa.concat_tables(_read(piece, self.schema.names) for piece in self.pieces)
+        repeating = set.intersection(*(set(piece.repeating) for piece in self.pieces))
+        return pa.concat_tables(_read(piece, columns, repeating) for piece in self.pieces)
 
     def read_keyed(self, columns: Sequence[str]) -> pa.Table:
         """The rows' *columns*, keys (`curate.sampling.keys`) among them, whether or not the pool has these."""
         if self.table is not None:
             return self.table.select(list(columns))
         names = keys.sources(columns, self.schema)
-        table = self.read(names)
+        straight = [name for name in names if all(name in piece.plain for piece in self.pieces)]
+        others = [name for name in names if name not in straight]
+        table = self.read(others) if others else None
+        found = {name: self._straight(name) for name in straight}
+        found |= {name: table[name] for name in others} if table is not None else {}
+        table = pa.table({name: found[name] for name in names})
         return table if names == list(columns) else keys.keyed(table, columns).select(list(columns))
+
+    def _straight(self, name: str) -> pa.Array:
+        """A column that is stored as it is."""
+        parts = []
+        for piece in self.pieces:
+            try:
+                parts.append(
+                    plain.read(piece.path, piece.plain[name], self.schema.field(name).type.to_pandas_dtype())
+                )
+            except OSError as error:
+                raise _broken(piece.path, error) from error
+        return pa.array(parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What the column `kind` of a pool means."""
+
+    presence: float  # share of a chip from which a class is present in it
+    climates: tuple[tuple[int, str], ...]  # codes, ascending, and how they read
+
+    @classmethod
+    def of(cls, metadata: Sequence[Mapping[str, Any]]) -> Legend | None:
+        """The one legend of all files, by their *metadata*; None where they disagree or say nothing."""
+        if not all({"presence", "climates"} <= entry.keys() for entry in metadata):
+            return None
+        presence = {entry["presence"] for entry in metadata}
+        climates = {(int(code), label) for entry in metadata for code, label in entry["climates"].items()}
+        if len(presence) > 1 or len(dict(climates)) < len(climates):
+            return None
+        return cls(float(*presence), tuple(sorted(climates)))
 
 
 @dataclass(frozen=True)
@@ -73,7 +116,7 @@ class Pool:
 
     groups: tuple[Group, ...]
     schema: pa.Schema
-    presence: float | None = None  # share from which a class is in the column lc_present
+    legend: Legend | None = None  # None: there is no column kind that says the same in all files
 
     @property
     def rows(self) -> int:
@@ -117,10 +160,10 @@ class Pool:
         pieces: list[Piece] = []
         first = rows = 0
         schema = None
-        presences: set[float | None] = set()
+        metadata: list[dict[str, Any]] = []
         for path in paths:
             footer, identity = _footer(path)
-            presences.add(json.loads((footer.metadata or {}).get(METADATA_KEY, b"{}")).get("presence"))
+            metadata.append(json.loads((footer.metadata or {}).get(METADATA_KEY, b"{}")))
             found = footer.schema.to_arrow_schema().remove_metadata()
             schema = found if schema is None else schema
             if set(found.names) != set(schema.names):
@@ -133,16 +176,17 @@ class Pool:
                 begun.append(i)
                 rows += footer.row_group(i).num_rows
                 if rows >= group_rows:
-                    groups.append(
-                        Group(first, rows, (*pieces, Piece(path, tuple(begun), identity)), schema=schema)
-                    )
+                    pieces.append(_piece(path, begun, footer, identity))
+                    groups.append(Group(first, rows, tuple(pieces), schema=schema))
                     first, rows, pieces, begun = first + rows, 0, [], []
             if begun:
-                pieces.append(Piece(path, tuple(begun), identity))
+                pieces.append(_piece(path, begun, footer, identity))
         if rows:
+            assert schema is not None
             groups.append(Group(first, rows, tuple(pieces), schema=schema))
-        presence = presences.pop() if len(presences) == 1 else None
-        return cls(tuple(groups), pa.schema([]) if schema is None else schema, presence)
+        if schema is None:
+            return cls((), pa.schema([]))
+        return cls(tuple(groups), schema, Legend.of(metadata) if "kind" in schema.names else None)
 
     def locate(self, rows: Ints) -> list[tuple[int, Ints, Ints]]:
         """The groups that hold *rows*: group, positions in *rows*, and rows counted from the group's first."""
@@ -155,19 +199,40 @@ class Pool:
     def take(self, rows: Ints, columns: Sequence[str] | None = None) -> pa.Table:
         """*rows* in the order asked for."""
         found = self.locate(rows)
-        parts = threads()(_taken, [(self.groups[group], inside, columns) for group, _, inside in found])
         names = self.schema.names if columns is None else list(columns)
-        if not parts:
-            return pa.schema([self.schema.field(name) for name in names]).empty_table()
-        table = pa.concat_tables([part.select(names) for part in parts], promote_options="permissive")
+        schema = pa.schema([self.schema.field(name) for name in names])
+        if not found:
+            return schema.empty_table()
+        parts = threads()(_taken, [(self.groups[group], inside, schema) for group, _, inside in found])
+        table = pa.concat_tables(part for _, part in parts)
         back = np.empty(len(rows), np.int64)
-        back[np.concatenate([at for _, at, _ in found])] = np.arange(len(rows))
-        return table.take(pa.array(back))
+        asked = [at[order] for (_, at, _), (order, _) in zip(found, parts, strict=True)]
+        back[np.concatenate(asked)] = np.arange(len(rows))
+        index = pa.array(back)
+        return pa.table(threads()(lambda column: column.combine_chunks().take(index), table.columns), schema)
 
 
-def _taken(task: tuple[Group, Ints, Sequence[str] | None]) -> pa.Table:
-    group, inside, columns = task
-    return group.read(columns).take(pa.array(inside))
+def _taken(task: tuple[Group, Ints, pa.Schema]) -> tuple[Ints, pa.Table]:
+    """Some rows of a group in the order in which they lie, and where each stands among those asked for.
+
+    Row groups are read one by one, so that few of the rows between are held at a time.
+    """
+    group, inside, schema = task
+    order = np.argsort(inside, kind="stable")
+    rows = inside[order]
+    if group.table is not None:
+        return order, group.table.select(schema.names).take(pa.array(rows)).cast(schema)
+    parts, first = [], 0
+    for piece in group.pieces:
+        with _opened(piece, piece.repeating) as file:
+            for number, length in zip(piece.row_groups, piece.rows, strict=True):
+                begin, end = np.searchsorted(rows, (first, first + length))
+                if end > begin:
+                    table = file.read_row_group(number, columns=schema.names, use_threads=False)
+                    some = table.select(schema.names).take(pa.array(rows[begin:end] - first))
+                    parts.append(some.replace_schema_metadata(None).cast(schema))
+                first += length
+    return order, pa.concat_tables(parts)
 
 
 def threads(workers: int | None = None) -> Run:
@@ -187,16 +252,40 @@ def in_order(done: Iterable[tuple[int, Result]]) -> list[Result]:
     return [result for _, result in sorted(done, key=lambda pair: pair[0])]
 
 
-def _read(piece: Piece, columns: Sequence[str] | None) -> pa.Table:
+def _piece(path: Path, groups: list[int], footer: pq.FileMetaData, identity: str) -> Piece:
+    rows = tuple(footer.row_group(i).num_rows for i in groups)
+    own = {
+        name: tuple(parts[i] for i in groups) for name, parts in plain.chunks(footer, PLAIN_COLUMNS).items()
+    }
+    return Piece(path, tuple(groups), rows, identity, _repeating(footer.row_group(groups[0])), own)
+
+
+def _repeating(rows: pq.RowGroupMetaData) -> tuple[str, ...]:
+    """Columns of texts that repeat so often that numbers stand for them: they are read as dictionaries."""
+    columns = (rows.column(i) for i in range(rows.num_columns))
+    return tuple(
+        column.path_in_schema
+        for column in columns
+        if column.physical_type == "BYTE_ARRAY"
+        and column.has_dictionary_page
+        and column.total_uncompressed_size < _REPEATING_BYTES * column.num_values
+    )
+
+
+@contextmanager
+def _opened(piece: Piece, repeating: Iterable[str]) -> Iterator[pq.ParquetFile]:
     try:
-        with pq.ParquetFile(piece.path, read_dictionary=_REPEATING if columns else None) as file:
-            table = file.read_row_groups(
-                list(piece.row_groups), columns=None if columns is None else list(columns), use_threads=False
-            )
+        with pq.ParquetFile(piece.path, read_dictionary=list(repeating)) as file:
+            yield file
     except (OSError, pa.ArrowException) as error:
         raise _broken(piece.path, error) from error
-    table = table.replace_schema_metadata(None)
-    return table if columns is None else table.select(list(columns))
+
+
+def _read(piece: Piece, columns: Sequence[str], repeating: Iterable[str] = ()) -> pa.Table:
+    names = list(columns)
+    with _opened(piece, repeating) as file:
+        table = file.read_row_groups(list(piece.row_groups), columns=names, use_threads=False)
+    return table.replace_schema_metadata(None).select(names)
 
 
 def _footer(path: Path) -> tuple[pq.FileMetaData, str]:

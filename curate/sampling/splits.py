@@ -72,8 +72,8 @@ def assign(lon: Floats, lat: Floats, main: Ints, splits: Splits, seed: int) -> A
     around = Around.of(table, spot, splits.buffer_km)
     blocks = assign_blocks(block, main, np.ones(len(block)), [around], splits, seed)
     every, beside = blocks.everywhere(table), blocks.beside(table, [around])
-    rows = np.zeros((len(SPLITS), 1), np.int32)
-    near = split_up(table, spot, np.zeros(len(spot), np.int32), every, beside, splits.buffer_km, rows)
+    alike = np.full(len(spot), np.iinfo(np.uint64).max, np.uint64)  # all of one kind
+    near, _, _ = split_up(table, spot, alike, alike[:1], every, beside, splits.buffer_km)
     split = every[block]
     buffer = np.zeros(len(block), np.bool_)
     buffer[near] = too_near(spot[near], split[near], splits.buffer_km)

@@ -50,13 +50,10 @@ def climates(pool: pa.Table) -> tuple[Ints, tuple[str, ...]]:
     return encode(pc.coalesce(pool["koppen_symbol"].cast(pa.string()), pool["koppen"].cast(pa.string())))
 
 
-def presence_sets(pool: pa.Table, codes: tuple[int, ...], presence: float, known: bool = False) -> Words:
+def presence_sets(pool: pa.Table, codes: tuple[int, ...], presence: float) -> Words:
     """Classes with at least the share *presence* of each chip, bit i for codes[i].
 
     The dominant class always counts, so that no chip has an empty set.
-
-    Args:
-        known: whether the column ``lc_present`` says it for this *presence*.
 
     Raises:
         InputError: a dominant class has no column of fractions.
@@ -68,8 +65,7 @@ def presence_sets(pool: pa.Table, codes: tuple[int, ...], presence: float, known
             f"there is no column {landcover_column(min(strange))}",
             "Describe the pool again: curate describe",
         )
-    sets: Words = bit | (numbers(pool["lc_present"], np.uint64) if known else present(pool, codes, presence))
-    return sets
+    return bit | present(pool, codes, presence)
 
 
 def dominant_bits(pool: pa.Table, codes: tuple[int, ...]) -> tuple[Words, Ints]:
