@@ -38,7 +38,7 @@ from rasterio.windows import from_bounds
 
 from curate.engine import engine
 from curate.gdal import set_environment
-from curate.pixels.cutting import cut
+from curate.pixels.cutting import FROM_DISKS, cut
 from curate.pixels.layers import Layer, Reading
 from curate.pixels.plan import plan, tasks
 from curate.pixels.tasks import Asset, CutTask, Shard
@@ -341,7 +341,7 @@ def decoded(root: str, folder: Path) -> Any:
 
 
 def _read(task: CutTask, root: str, band: str) -> int:
-    batches = task.batches()
+    batches = task.batches(FROM_DISKS.batch_chips)
     number = np.repeat(np.arange(len(batches)), [len(batch) for batch in batches])
     reading = Reading(f"{root}/{band}.tif", 0, 0, "nearest" if band == "SCL" else "bilinear")
     layer = Counting(reading, task.grid(np.arange(task.chips)), number)

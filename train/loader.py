@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from curate.catalog import InputError
 from train.buffers import Buffers
 from train.data import Chips, DataConfig
 
@@ -68,10 +69,15 @@ class Loader:
     """Endless shuffled batches of *chips*; every epoch shows each chip at most once.
 
     An epoch holds len(chips) // batch_size full batches: a short last one would be an easier contrastive
-    task. Which chips it leaves out changes from epoch to epoch. A split smaller than a batch is one batch.
+    task. Which chips it leaves out changes from epoch to epoch. A split smaller than a batch is one batch, of as many
+    chips as can be shared evenly.
 
     Args:
-        batch_size: of all ranks together, a multiple of their number.
+        batch_size: of all ranks together, a multiple of `world` × `passes`.
+        passes: parts into which each rank divides its share.
+
+    Raises:
+        InputError: there are fewer chips than parts.
     """
 
     chips: Chips
@@ -81,10 +87,25 @@ class Loader:
     buffers: Buffers = field(default_factory=Buffers)
     rank: int = 0
     world: int = 1
+    passes: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.size:
+            raise InputError(
+                f"Split {self.chips.split} has {len(self.chips)} chips",
+                f"{self.world} ranks × {self.passes} passes a step cannot share them",
+                "Choose fewer, or another catalog",
+            )
+
+    @property
+    def size(self) -> int:
+        """Chips of a batch, of all ranks together."""
+        parts = self.world * self.passes
+        return min(self.batch_size, len(self.chips)) // parts * parts
 
     @property
     def steps_per_epoch(self) -> int:
-        return max(len(self.chips) // self.batch_size, 1)
+        return len(self.chips) // self.size
 
     def permutation(self, epoch: int) -> npt.NDArray[np.int64]:
         """The epoch's order of all chips."""
@@ -97,9 +118,8 @@ class Loader:
             if step // self.steps_per_epoch != epoch:  # one permutation an epoch, not one a step
                 epoch = step // self.steps_per_epoch
                 permutation = self.permutation(epoch)
-            start = step % self.steps_per_epoch * self.batch_size
-            whole = self.chips.in_storage_order(permutation[start : start + self.batch_size])
-            share = len(whole) // self.world
+            start, share = step % self.steps_per_epoch * self.size, self.size // self.world
+            whole = self.chips.in_storage_order(permutation[start : start + self.size])
             mine = whole[self.rank * share : (self.rank + 1) * share]
             symmetry = int(np.random.default_rng((self.seed, FLIPS, step)).integers(8)) if self.flips else 0
             yield Order(step, mine, symmetry)

@@ -68,7 +68,9 @@ def train(run: Run, journal: Journal, state: Mapping[str, Any] | None = None) ->
         step, best = restore(state, model, optimiser, average), dict(state["best"])
         journal.resume(state["journal"])
     buffers = Buffers(pinned=device.type == "cuda")
-    loader = Loader(run.chips, config.batch_size, config.seed, True, buffers, ranks.rank, ranks.world)
+    loader = Loader(
+        run.chips, config.batch_size, config.seed, True, buffers, ranks.rank, ranks.world, config.accumulate
+    )
 
     def save(last: bool = False) -> None:
         journal.flush(step - 1, config.lr_at(step - 1))  # reads what is pending: no broken state is saved

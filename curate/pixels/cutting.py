@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from curate.catalog.errors import RunError
 from curate.catalog.shards import ManifestEntry, SensorChips
 from curate.pixels import cloudless
 from curate.pixels.acquisition import Acquisition, ChipArrays, acquisitions
+from curate.pixels.layers import is_remote
 from curate.pixels.plan import UNREADABLE
 from curate.pixels.quality import Quality, refuse
 from curate.pixels.storing import summarise
@@ -27,8 +29,19 @@ from curate.pixels.tasks import CutTask, Shard
 from curate.sensors import sensor
 
 Ints = npt.NDArray[np.int64]
-_THREADS = 16  # that read: one band of one scene each
-_AHEAD_CHIPS, _AHEAD_BATCHES = 128, 8  # that are read before they are needed
+
+
+class Pace(NamedTuple):
+    """How many threads read, one band of one scene each, and how far ahead of the batch that is cut."""
+
+    threads: int
+    batch_chips: int  # at most; what many chips need is asked for at once
+    ahead_chips: int
+    ahead_batches: int
+
+
+FROM_SERVERS = Pace(16, 128, 128, 8)
+FROM_DISKS = Pace(2, 32, 32, 8)  # blocks are still in the processor's cache when chips are cut out of them
 
 
 @dataclass
@@ -91,7 +104,8 @@ Read = list[tuple[str, Acquisition, int]]  # sensor prefix, scene, number of the
 
 def _batches(task: CutTask) -> Iterator[tuple[Ints, Read]]:
     """Batches of chips with the acquisitions that were read for them, some batches ahead."""
-    batches = task.batches()
+    pace = FROM_SERVERS if any(is_remote(href) for href in task.hrefs()) else FROM_DISKS
+    batches = task.batches(pace.batch_chips)
     number = np.repeat(np.arange(len(batches)), [len(chips) for chips in batches])
     needed: list[Read] = [[] for _ in batches]
     for info in task.sensors:
@@ -102,12 +116,15 @@ def _batches(task: CutTask) -> Iterator[tuple[Ints, Read]]:
         for read in needed:
             for _, acquisition, _ in read:
                 ending.callback(acquisition.close)
-        threads = ending.enter_context(ThreadPoolExecutor(_THREADS))
+        threads = ending.enter_context(ThreadPoolExecutor(pace.threads))
         ending.callback(threads.shutdown, wait=False, cancel_futures=True)
         waiting: deque[tuple[int, list[Future[None]]]] = deque()
         following = iter(range(len(batches)))
         for k, chips in enumerate(batches):
-            while len(waiting) < _AHEAD_BATCHES and sum(len(batches[i]) for i, _ in waiting) <= _AHEAD_CHIPS:
+            while (
+                len(waiting) < pace.ahead_batches
+                and sum(len(batches[i]) for i, _ in waiting) <= pace.ahead_chips
+            ):
                 ahead = next(following, None)
                 if ahead is None:
                     break

@@ -25,6 +25,7 @@ from curate.compiled import compiled
 from curate.gdal import opened
 from curate.pixels.resampling import Blocks, Singles, Taps, resample, resample_and_store, taps
 from curate.pixels.storing import Storing, store
+from curate.pixels.tiles import Tiles
 from curate.pixels.windows import ChipGrid, aligned, warped
 from curate.signing import hide
 
@@ -64,6 +65,7 @@ class Layer:
         self._lock = Lock()  # GDAL allows one thread at a time in a dataset
         self._open = ExitStack()
         self._source: Any = None
+        self._tiles: Tiles | None = None
         self._broken: str | None = None  # why nothing of the band can be read
         self._failing_s = 0.0
         self._free: deque[int] = deque()  # places that hold no unit
@@ -184,6 +186,9 @@ class Layer:
         self._taps: Taps = taps(max(self._at.size, 1), self.grid.size_px, read.resampling)
         height, width = source.block_shapes[0]
         self._unit = tuple(side * -(-UNIT_PX // side) for side in (height, width))
+        if self._unit == (height, width) and (tiles := Tiles.of(source, read.href)) is not None:
+            self._tiles = tiles
+            self._open.callback(tiles.close)
         self._count = tuple(-(-side // unit) for side, unit in zip(self._shape, self._unit, strict=True))
         self._needs()
 
@@ -256,7 +261,10 @@ class Layer:
         if (bottom - top) * (right - left) == 1:
             place = self._room()
             try:
-                self._source.read(1, window=window, out=self._held[place, : window.height, : window.width])
+                if self._tiles is None or not self._tiles.read(top, left, self._held[place]):
+                    self._source.read(
+                        1, window=window, out=self._held[place, : window.height, : window.width]
+                    )
             except BaseException:
                 self._free.append(place)
                 raise

@@ -5,20 +5,21 @@ The loops have no branches, so that the compiler makes vectors of them.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from curate.catalog.schema import SensorInfo
-from curate.catalog.statistics import Moments, histogram_bins
+from curate.catalog.statistics import BINS, Moments, histogram_bins
 from curate.compiled import compiled
 
 Ints = npt.NDArray[np.int64]
 LINEAR, DECIBEL, LOGARITHM = 0, 1, 2  # values are kept as they are; are dB already; become dB
 _HALF_EVEN = 1.5 * 2.0**52  # added and taken off again it rounds as IEEE 754 does
 _EXPONENT = 2.0**52 + 1023  # of a double, read as the last bits of another one
-_PARTS = 4  # histograms side by side: a pixel need not wait for its neighbour's count
+_PARTS = 8  # histograms side by side: a pixel need not wait for its neighbour's count
 
 
 class Storing(NamedTuple):
@@ -71,27 +72,21 @@ def store(values: Any, how: Any, out: Any, data: Any) -> None:
 def decibels(values: Any, factor: float, floor_db: float) -> None:
     """factor × log10(values) in place, not below *floor_db*; NaN stays, infinity becomes NaN.
 
-    `radiometry.to_decibel` for power (factor 10) and amplitude (20). A double is 2^e × m with m from 1 to 2, and
-    ln m = ln √2 + 2 artanh((m − √2)/(m + √2)), whose series is cut where it falls below the last digit.
+    `radiometry.to_decibel` for power (factor 10) and amplitude (20), to 1e-11 dB. A double is 2^e × m with m from 1 to
+    2, and ln m = ln √2 + 2 artanh((m − √2)/(m + √2)), whose series is cut there.
 
     Args:
         values: float64, one-dimensional.
     """
     least, root, per_octave = 10.0 ** (floor_db / factor), np.sqrt(2.0), factor * np.log10(2.0)
-    bits = values.view(np.int64)
-    exponents, mantissas = np.empty(len(values), np.int64), np.empty(len(values), np.int64)
     for i in range(len(values)):
-        exponents[i] = (bits[i] >> 52) | 0x4330000000000000
-        mantissas[i] = (bits[i] & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000
-    exponent, mantissa = exponents.view(np.float64), mantissas.view(np.float64)
-    for i in range(len(values)):
-        t = (mantissa[i] - root) / (mantissa[i] + root)
+        bits = np.float64(values[i]).view(np.int64)
+        exponent = np.int64((bits >> 52) | 0x4330000000000000).view(np.float64) - _EXPONENT
+        mantissa = np.int64((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000).view(np.float64)
+        t = (mantissa - root) / (mantissa + root)
         s = t * t
-        series = 1 / 15 + s * (1 / 17 + s * (1 / 19 + s * (1 / 21)))
-        series = 1 + s * (
-            1 / 3 + s * (1 / 5 + s * (1 / 7 + s * (1 / 9 + s * (1 / 11 + s * (1 / 13 + s * series)))))
-        )
-        octaves = (exponent[i] - _EXPONENT) + (0.5 + 2 / np.log(2.0) * (t * series))
+        series = 1 + s * (1 / 3 + s * (1 / 5 + s * (1 / 7 + s * (1 / 9 + s * (1 / 11 + s / 13)))))
+        octaves = exponent + (0.5 + 2 / np.log(2.0) * (t * series))
         found = octaves * per_octave if values[i] < np.inf else np.nan
         values[i] = floor_db if values[i] <= least else found
 
@@ -100,32 +95,38 @@ def summarise(pixels: npt.NDArray[Any], info: SensorInfo) -> tuple[Moments, npt.
     """Moments and histograms of each chip's bands, in physical units, over valid pixels.
 
     Args:
-        pixels: stored integers, (n, bands, rows, columns).
+        pixels: stored integers of 16 bits, (n, bands, rows, columns).
     """
     chips, bands = pixels.shape[:2]
     scale = np.array(info.scales)
-    ranges = [histogram_bins(info, band) for band in range(bands)]
-    low = np.array([(edges[0] - info.offset) / s for edges, s in zip(ranges, scale, strict=True)])
-    step = np.array([(edges[1] - edges[0]) / s for edges, s in zip(ranges, scale, strict=True)])
     count, mean, m2 = np.zeros((chips, bands), np.int64), np.zeros((chips, bands)), np.zeros((chips, bands))
-    counts = np.zeros((chips, bands, len(ranges[0]) - 1), np.uint32)
+    counts = np.zeros((chips, bands, BINS), np.uint32)
     flat = np.ascontiguousarray(pixels).reshape(chips, bands, -1)
-    _summarise(flat, info.nodata, low, 1 / step, count, mean, m2, counts)
+    _summarise(flat, pixels.dtype.type(info.nodata), _bins(info), count, mean, m2, counts)
     return Moments(count, (mean * scale + info.offset) * (count > 0), m2 * scale**2), counts
 
 
+@lru_cache
+def _bins(info: SensorInfo) -> npt.NDArray[np.uint8]:
+    """Bin of the histogram for each 16 bits that a band may store, (bands, 65536); no data has one more, the last."""
+    stored = np.arange(2**16).astype(np.uint16).view(info.dtype)
+    found = np.empty((len(info.bands), len(stored)), np.uint8)
+    for band, scale in enumerate(info.scales):
+        edges = histogram_bins(info, band)
+        low, step = (edges[0] - info.offset) / scale, (edges[1] - edges[0]) / scale
+        found[band] = ((stored - low) * (1 / step) + 1e-9).clip(0, BINS - 1)
+    found[:, stored == info.nodata] = BINS
+    return found
+
+
 @compiled
-def _summarise(
-    pixels: Any, nodata: int, low: Any, per_step: Any, count: Any, mean: Any, m2: Any, counts: Any
-) -> None:
-    bins, size = counts.shape[2], pixels.shape[2]
-    at = np.empty(size, np.uint8)
-    parts = np.empty((_PARTS, bins + 1), np.uint32)  # the last for pixels without data
+def _summarise(pixels: Any, nodata: Any, bins: Any, count: Any, mean: Any, m2: Any, counts: Any) -> None:
+    size = pixels.shape[2]
+    parts = np.empty((_PARTS, BINS + 1), np.uint32)
     for i in range(pixels.shape[0]):
         for band in range(pixels.shape[1]):
-            values = pixels[i, band]
+            values, bin_of = pixels[i, band], bins[band]
             number, total, squares = np.int64(0), np.int64(0), np.int64(0)
-            start, rate = low[band], per_step[band]
             for k in range(size):
                 value = np.int64(values[k]) if values[k] != nodata else np.int64(0)
                 number += np.int64(values[k] != nodata)
@@ -133,24 +134,18 @@ def _summarise(
                 squares += value * value
             if number == 0:
                 continue
-            for k in range(size):
-                place = (np.float64(values[k]) - start) * rate + 1e-9
-                place = 0.0 if place < 0.0 else place
-                place = bins - 1.0 if place > bins - 1.0 else place
-                at[k] = np.int32(place) if values[k] != nodata else np.int32(bins)
             parts[:] = 0
             for k in range(0, size - size % _PARTS, _PARTS):
                 for part in range(_PARTS):
-                    parts[part, at[k + part]] += np.uint32(1)
+                    parts[part, bin_of[np.uint16(values[k + part])]] += np.uint32(1)
             for k in range(size - size % _PARTS, size):
-                parts[0, at[k]] += np.uint32(1)
+                parts[0, bin_of[np.uint16(values[k])]] += np.uint32(1)
             for part in range(_PARTS):
-                for place_ in range(bins):
-                    counts[i, band, place_] += parts[part, place_]
+                for place in range(BINS):
+                    counts[i, band, place] += parts[part, place]
             near = np.int64(np.rint(total / number))
-            around = squares - near * (
-                2 * total - number * near
-            )  # squares of what lies beside *near*, exactly
+            # squares of what lies beside *near*, exactly
+            around = squares - near * (2 * total - number * near)
             off = np.float64(total - number * near)
             count[i, band], mean[i, band] = number, total / number
             m2[i, band] = around - off * off / number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from curate.pixels.windows import ChipGrid
 from curate.recipe import Pixels
 
 Ints = npt.NDArray[np.int64]
-BATCH_CHIPS = 128  # at most so many chips of one anchor scene are read at a time
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,17 @@ class CutTask:
         every = np.array([corner for shard in self.shards for corner in shard.grid])[chips]
         return ChipGrid(int(every[0, 0]), self.chip_px, self.resolution_m, every[:, 1], every[:, 2])
 
-    def batches(self) -> list[Ints]:
-        """Positions of the task's chips in batches, each of one shard, one anchor scene and one zone."""
+    def hrefs(self) -> Iterator[str]:
+        """Addresses of all files."""
+        for scenes in self.assets.values():
+            for bands in scenes.values():
+                yield from (asset.href for asset in bands.values())
+
+    def batches(self, most: int) -> list[Ints]:
+        """Positions of the task's chips in batches of at most so many, of one shard, one anchor scene and one zone."""
         shard = np.repeat(np.arange(len(self.shards)), [len(one.keys) for one in self.shards])
         scene = np.unique(self.scenes(self.sensors[0].prefix), return_inverse=True)[1]
         by = np.stack([shard, scene, self.zones()])
         edges = np.flatnonzero((np.diff(by, axis=1) != 0).any(0)) + 1
         groups = np.split(np.arange(self.chips), edges)
-        return [group[i : i + BATCH_CHIPS] for group in groups for i in range(0, len(group), BATCH_CHIPS)]
+        return [group[i : i + most] for group in groups for i in range(0, len(group), most)]

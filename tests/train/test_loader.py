@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate.catalog import InputError
 from train.buffers import Buffers
 from train.data import Chips, DataConfig, open_catalog
 from train.loader import Loader, in_order, prefetched, turned
@@ -107,19 +108,73 @@ def test_threads_change_nothing(chips, workers):
     assert all(map(same, loader.batches(3, 20), loader.batches(3, 20, workers)))
 
 
-@given(world=st.integers(1, 6), seed=st.integers(0, 99))
-@settings(max_examples=20, deadline=None)
-def test_ranks_share_each_batch_evenly(chips, world, seed):
-    size = world * (24 // world)
-    whole = [order.chips for order in Loader(chips, size, seed).orders(0, 7)]
-    ranks = [
-        [order.chips for order in Loader(chips, size, seed, rank=rank, world=world).orders(0, 7)]
-        for rank in range(world)
-    ]
-    for step, expected in enumerate(whole):
-        shares = [orders[step] for orders in ranks]
-        assert {len(share) for share in shares} == {size // world}
-        assert np.array_equal(np.concatenate(shares), expected)
+@given(
+    count=st.integers(1, 60),
+    world=st.integers(1, 5),
+    passes=st.integers(1, 3),
+    share=st.integers(1, 9),
+    seed=st.integers(0, 99),
+    data=st.data(),
+)
+@settings(max_examples=50, deadline=None)
+def test_ranks_share_every_batch_evenly_whatever_the_sizes(chips, count, world, passes, share, seed, data):
+    few = chips.take(np.sort(np.random.default_rng(seed).permutation(len(chips))[:count]))
+    parts = world * passes
+    options = {"batch_size": share * parts, "seed": seed, "world": world, "passes": passes}
+    if len(few) < parts:
+        with pytest.raises(InputError, match="cannot share"):
+            Loader(few, **options)
+        return
+    loaders = [Loader(few, rank=rank, **options) for rank in range(world)]
+    steps = loaders[0].steps_per_epoch
+    start = data.draw(st.integers(0, 3 * steps))
+    ranks = [list(loader.orders(0, 3 * steps)) for loader in loaders]
+    for loader, orders in zip(loaders, ranks, strict=True):  # resumed anywhere, each goes on as it would have
+        rest = list(loader.orders(start, 3 * steps))
+        assert [order.step for order in rest] == list(range(start, 3 * steps))
+        for one, other in zip(rest, orders[start:], strict=True):
+            assert np.array_equal(one.chips, other.chips)
+            assert one.symmetry == other.symmetry
+    alone = list(Loader(few, **{**options, "world": 1, "passes": parts}).orders(0, 3 * steps))
+    for step, shares in enumerate(zip(*ranks, strict=True)):
+        assert len({len(order.chips) for order in shares}) == 1
+        assert len(shares[0].chips) % passes == 0
+        assert len({order.symmetry for order in shares}) == 1
+        whole = np.concatenate([order.chips for order in shares])
+        assert np.array_equal(whole, alone[step].chips)  # on any number of ranks a step shows the same chips
+        assert len(whole) == min(share * parts, len(few) // parts * parts)
+    for epoch in range(3):
+        shown = np.concatenate([order.chips for order in alone[epoch * steps : (epoch + 1) * steps]])
+        assert len(set(shown)) == len(shown) > len(few) - share * parts
+
+
+def test_what_cannot_be_shared_evenly_is_left_out_by_turns(chips):
+    few = chips.take(np.arange(7))
+    loaders = [Loader(few, 64, seed=0, rank=rank, world=2) for rank in range(2)]
+    shown = [np.concatenate([order.chips for order in loader.orders(0, 40)]) for loader in loaders]
+    assert set(np.concatenate(shown)) == set(range(7))
+
+
+@given(
+    count=st.integers(6, 60),
+    batch=st.integers(1, 20),
+    workers=st.integers(0, 4),
+    start=st.integers(0, 9),
+    rank=st.integers(0, 1),
+)
+@settings(max_examples=15, deadline=None)
+def test_pixels_are_the_same_from_any_step_with_any_number_of_threads(
+    chips, count, batch, workers, start, rank
+):
+    few = chips.take(np.arange(min(count, len(chips))))
+    options = {"batch_size": 2 * batch, "seed": 1, "rank": rank, "world": 2}
+    whole = list(Loader(few, **options).batches(0, 12))
+    again = list(Loader(few, **options).batches(start, 12, workers))
+    assert len(again) == 12 - start
+    assert all(map(same, whole[start:], again))
+    for made in again[:2]:
+        stored = few.gather(made.chips)
+        assert all(np.array_equal(made.stored[sensor].numpy(), stored[sensor]) for sensor in stored)
 
 
 def test_memory_is_used_again_only_when_nobody_looks():
