@@ -65,11 +65,11 @@ def blocks(chips: int) -> Iterator[tuple[int, int]]:
 
 
 def write_catalog(path: Path, rows: int, chips: int) -> None:
-    """A catalog of *rows* whose pixels are the *chips* of the shards, over and over."""
+    """A catalog of *rows*: the *chips* of the shards, over and over."""
     schema = catalog_schema(["s2", "s1"], [10])
     at = np.arange(rows) % chips
     columns: dict[str, Any] = {
-        "chip_id": [f"chip{i:07d}" for i in range(rows)],
+        "chip_id": [f"chip{i:07d}" for i in at],
         "place": [f"place{i:07d}" for i in range(rows)],
         "split": np.where(np.arange(rows) % 10 == 9, "val", "train"),
         "shard": [f"{i // PER_SHARD * PER_SHARD:06d}.arrow" for i in at],

@@ -93,6 +93,7 @@ class Chips:
         self._mirror, self._inside = Mirror.of(catalog.path.parent), catalog.meta.chips
         self._row: npt.NDArray[np.int64] = self.columns["shard_row"].astype(np.int64)
         self._opened: dict[int, Opened] = {}
+        self._known: set[int] = set()  # shards whose chips are those of the catalog
 
     def __len__(self) -> int:
         return len(self._row)
@@ -146,8 +147,9 @@ class Chips:
             out: arrays of `layout` to write into.
 
         Raises:
-            InputError: a shard is missing, cut short, holds other bands or chips of another size, or its bytes have
-                changed since it was cut: the sum of each chip's bytes is taken while they lie in the processor's cache.
+            InputError: a shard is missing, cut short, holds other bands, other chips or chips of another size, or its
+                bytes have changed since it was cut: the sum of each chip's bytes is taken while they lie in the
+                processor's cache.
         """
         if out is None:
             out = {prefix: np.empty(*form) for prefix, form in self.layout(len(chips)).items()}
@@ -199,13 +201,18 @@ class Chips:
         return [(int(a), int(b), int(shards[a])) for a, b in pairwise(edges) if b > a]
 
     def _rows(self, chips: npt.NDArray[np.int64], shard: int) -> npt.NDArray[np.int64]:
-        rows = self._row[chips]
-        if rows.max() >= self._open(shard).rows:
+        """Rows of *chips* in a shard, which is the one the catalog was written with: its first look tells."""
+        rows, opened = self._row[chips], self._open(shard)
+        same = rows.max() < opened.rows
+        if same and shard not in self._known:
+            same = opened.batch.column("chip_id").take(pa.array(rows)).to_pylist() == self.named(chips)
+        if not same:
             raise InputError(
-                f"Shard {self.folder / self._names[shard]} has no row {rows.max()}",
-                "it is not the shard the catalog was written with",
+                f"Shard {self.folder / self._names[shard]} does not hold the chips that the catalog says",
+                "it is not the shard that the catalog was written with",
                 "Cut it again with: curate cut",
             )
+        self._known.add(shard)
         return rows
 
     def _open(self, shard: int) -> Opened:

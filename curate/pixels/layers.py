@@ -23,7 +23,7 @@ from rasterio.windows import Window
 from curate.catalog.errors import InputError
 from curate.compiled import compiled
 from curate.gdal import opened
-from curate.pixels.resampling import Blocks, Singles, Taps, resample, resample_and_store, taps
+from curate.pixels.resampling import Held, Singles, Taps, resample, resample_and_store, taps
 from curate.pixels.storing import Storing, store
 from curate.pixels.tiles import Tiles
 from curate.pixels.windows import ChipGrid, aligned, warped
@@ -36,6 +36,7 @@ UNIT_PX = 256  # smaller blocks, and strips, are read in groups of at least so m
 _AHEAD = 2  # batches that are usually read before the one that is taken
 LARGEST_RUN = 64  # units asked for at once where a request takes its time
 GIVE_UP_S = 60.0  # of reads that failed; what is left of a band then counts as unreadable too
+_NOWHERE = -(2**40)  # where no raster reaches
 FAILED = (InputError, RasterioError, OSError)
 
 
@@ -68,7 +69,7 @@ class Layer:
         self._tiles: Tiles | None = None
         self._broken: str | None = None  # why nothing of the band can be read
         self._failing_s = 0.0
-        self._free: deque[int] = deque()  # places that hold no unit
+        self._free: deque[int] = deque()  # places that hold no chip's window
         self._failed: dict[tuple[int, int], str] = {}
         self._warped: dict[int, Singles] = {}  # by position
         self._unwarped: Failures = {}
@@ -99,15 +100,13 @@ class Layer:
         values = np.empty((len(chips), size, size), np.float32)
         whole = self._whole[chips]
         into = values if whole.all() else np.full((int(whole.sum()), size, size), np.nan, np.float32)
-        missing = np.full(len(into), -1)
         if len(into):
-            resample(self._blocks, *self._corners(chips[whole]), self._taps.weights, into, missing)
+            resample(self._windows(chips[whole]), self._taps.weights, into)
         if into is not values:
             values[whole] = into
-        failed = self._missed(np.flatnonzero(whole), missing)
         for i in np.flatnonzero(~whole).tolist():
             values[i] = self._warped.pop(int(chips[i]), np.float32(np.nan))
-        return values, failed | self._let_go(number, chips)
+        return values, self._let_go(chips)
 
     def store(
         self, number: int, how: Storing, rows: Ints, band: int, out: npt.NDArray[Any], data: Booleans
@@ -123,40 +122,30 @@ class Layer:
             out[rows, band], data[rows] = how.nodata, False
             return dict.fromkeys(range(len(chips)), self._broken)
         whole = self._whole[chips]
-        missing = np.full(int(whole.sum()), -1)
-        if len(missing):
-            corners, weights = self._corners(chips[whole]), self._taps.weights
-            resample_and_store(self._blocks, *corners, weights, how, rows[whole], band, out, data, missing)
-        failed = self._missed(np.flatnonzero(whole), missing)
+        if whole.any():
+            windows, weights = self._windows(chips[whole]), self._taps.weights
+            resample_and_store(windows, weights, how, rows[whole], band, out, data)
         nothing = np.full((self.grid.size_px,) * 2, np.nan, np.float32)
         for i in np.flatnonzero(~whole).tolist():
             store(self._warped.pop(int(chips[i]), nothing), how, out[rows[i], band], data[rows[i]])
-        return failed | self._let_go(number, chips)
+        return self._let_go(chips)
 
-    def _corners(self, chips: Ints) -> tuple[Ints, Ints]:
-        return self._at.row[chips] - self._taps.margin, self._at.col[chips] - self._taps.margin
+    def _windows(self, chips: Ints) -> Held:
+        """The windows of some chips, as far as they could be read."""
+        nodata = np.float32(np.nan if self.nodata is None else self.nodata)
+        place = np.where(self._gap[chips] < 0, self._place[chips], -1)
+        return Held(self._held, place, self._top[chips], self._left[chips], *self._shape, nodata)
 
-    @property
-    def _blocks(self) -> Blocks:
-        return Blocks(
-            self._held, self._place, *self._shape, np.float32(np.nan if self.nodata is None else self.nodata)
-        )
-
-    def _missed(self, positions: Ints, missing: Ints) -> Failures:
-        found: Failures = {}
-        for i in np.flatnonzero(missing >= 0).tolist():
-            unit = divmod(int(missing[i]), self._count[1])
-            found[int(positions[i])] = self._failed.get(unit, "block not read")
-        return found
-
-    def _let_go(self, number: int, chips: Ints) -> Failures:
-        """Drop the units that no later batch needs; chips of this one that could not be warped."""
-        for unit in self._units_of(self._last, number):
-            place = int(self._place[unit])
-            if place >= 0:
-                self._place[unit] = -1
-                self._free.append(place)
-        return {
+    def _let_go(self, chips: Ints) -> Failures:
+        """Give the room of chips to others; which of them could not be read."""
+        held = self._place[chips]
+        self._free.extend(held[held >= 0].tolist())
+        self._place[chips] = -1
+        gap, found = self._gap[chips], Failures()
+        for i in np.flatnonzero(gap >= 0).tolist():
+            y, x = divmod(int(gap[i]), self._count[1])
+            found[i] = self._failed[y, x]
+        return found | {
             i: self._unwarped.pop(chip) for i, chip in enumerate(chips.tolist()) if chip in self._unwarped
         }
 
@@ -198,24 +187,28 @@ class Layer:
         return f"Band {self.reading.href} is broken: {hide(' '.join(str(error).split()))}"
 
     def _needs(self) -> None:
-        """The first and the last batch that needs each unit; no place for any yet."""
+        """The first batch that needs each unit; no room for any chip yet."""
+        count = len(self.batch)
         self._first = np.full(self._count, np.iinfo(np.int64).max)
-        self._last = np.full(self._count, -1)
-        self._place = np.full(self._count, -1)
+        self._top, self._left = (
+            np.where(self._whole, at - self._taps.margin, _NOWHERE) for at in (self._at.row, self._at.col)
+        )
+        self._place, self._gap = np.full(count, -1), np.full(count, -1)
+        begin = self.batch.copy()
         some = np.flatnonzero(self._whole)
-        top, bottom = self._spans(self._at.row[some], 0)
-        left, right = self._spans(self._at.col[some], 1)
-        _mark(top, bottom, left, right, self.batch[some], self._first, self._last)
-        self._held = np.empty((self._most_at_once(), *self._unit), self._source.dtypes[0])
+        if len(some):
+            spans = *self._spans(self._at.row[some], 0), *self._spans(self._at.col[some], 1)
+            begin[some] = _mark(*spans, self.batch[some], self._first)
+        kind, length = self._source.dtypes[0], self._taps.length
+        self._held = np.empty((self._most_at_once(begin[some], self.batch[some]), length, length), kind)
         self._free.extend(range(len(self._held)))
+        self._block = np.empty(self._unit, kind)
 
-    def _most_at_once(self) -> int:
-        """Units that are held at a time where batches are read shortly before they are taken."""
-        used = self._last >= 0
-        begin, end = self._first[used] - _AHEAD, self._last[used] + 1
-        if not len(end):
+    def _most_at_once(self, begin: Ints, batch: Ints) -> int:
+        """Chips whose windows are held at a time where batches are read shortly before they are taken."""
+        if not len(batch):
             return 0
-        begin = np.maximum(begin, 0)
+        begin, end = np.maximum(begin - _AHEAD, 0), batch + 1
         return int(np.cumsum(np.bincount(begin, minlength=end.max() + 1) - np.bincount(end)).max())
 
     def _spans(self, start: Ints, axis: int) -> tuple[Ints, Ints]:
@@ -234,57 +227,57 @@ class Layer:
                 self._read_run(top, bottom, left, right)
             except FAILED as error:
                 if len(inside) == 1:
-                    self._failed[inside[0]] = self._why(error)
+                    self._miss(*inside[0], self._why(error))
                     continue
                 for y, x in inside:  # which of them is broken?
                     self._read_alone(y, x, self._why(error))
 
     def _read_alone(self, y: int, x: int, otherwise: str) -> None:
         if self._failing_s > GIVE_UP_S:
-            self._failed[y, x] = otherwise
+            self._miss(y, x, otherwise)
             return
         started = time.monotonic()
         try:
             self._read_run(y, y + 1, x, x + 1)
         except FAILED as error:
-            self._failed[y, x] = self._why(error)
+            self._miss(y, x, self._why(error))
             self._failing_s += time.monotonic() - started
+
+    def _miss(self, y: int, x: int, why: str) -> None:
+        """Note that a unit cannot be read, and with it the chips on it."""
+        self._failed[y, x] = why
+        height, width = self._unit
+        window = self._taps.length, y * height, x * width, height, width
+        self._gap[_under(self._top, self._left, *window)] = y * self._count[1] + x
 
     def _read_run(self, top: int, bottom: int, left: int, right: int) -> None:
         """Read neighbouring units at once, so that GDAL asks for all of their bytes in one go."""
-        height, width = self._unit
+        (height, width), whole = self._unit, self._shape
         window = Window.from_slices(
-            (top * height, min(bottom * height, self._shape[0])),
-            (left * width, min(right * width, self._shape[1])),
+            (top * height, min(bottom * height, whole[0])), (left * width, min(right * width, whole[1]))
         )
         self.decoded += (bottom - top) * (right - left)
-        if (bottom - top) * (right - left) == 1:
-            place = self._room()
-            try:
-                if self._tiles is None or not self._tiles.read(top, left, self._held[place]):
-                    self._source.read(
-                        1, window=window, out=self._held[place, : window.height, : window.width]
-                    )
-            except BaseException:
-                self._free.append(place)
-                raise
-            self._place[top, left] = place
+        if (bottom - top) * (right - left) > 1:
+            self._spread(self._source.read(1, window=window), window)
             return
-        values = self._source.read(1, window=window)
-        for y in range(top, bottom):
-            for x in range(left, right):
-                part = values[
-                    (y - top) * height : (y - top + 1) * height, (x - left) * width : (x - left + 1) * width
-                ]
-                place = self._room()
-                self._held[place, : part.shape[0], : part.shape[1]] = part
-                self._place[y, x] = place
+        block = self._block[: window.height, : window.width]
+        if self._tiles is None or not self._tiles.read(top, left, self._block):
+            self._source.read(1, window=window, out=block)
+        self._spread(block, window)
+
+    def _spread(self, values: npt.NDArray[Any], window: Window) -> None:
+        """Put pixels that were read into the windows of all chips on them."""
+        at = window.row_off, window.col_off
+        chips = _under(self._top, self._left, self._taps.length, *at, *values.shape)
+        for chip in chips[self._place[chips] < 0].tolist():
+            self._place[chip] = self._room()
+        _copy(values, *at, self._top[chips], self._left[chips], self._place[chips], self._held)
 
     def _room(self) -> int:
-        """A place for one more unit; where there is none their number is doubled."""
+        """A place for one more chip's window; where there is none their number is doubled."""
         if not self._free:
             before = len(self._held)
-            more = np.empty((2 * before + 1, *self._unit), self._held.dtype)
+            more = np.empty((2 * before + 1, *self._held.shape[1:]), self._held.dtype)
             more[:before] = self._held
             self._held = more  # who still looks at the old places finds in them what was there
             self._free.extend(range(before, len(more)))
@@ -303,13 +296,44 @@ class Layer:
 
 
 @compiled
-def _mark(top: Any, bottom: Any, left: Any, right: Any, batch: Any, first: Any, last: Any) -> None:
-    """Note for each unit under some chip the first and the last batch that needs it."""
+def _mark(top: Any, bottom: Any, left: Any, right: Any, batch: Any, first: Any) -> Any:
+    """Note for each unit under some chip the first batch that needs it; the first that reads some of each chip."""
     for i in range(len(batch)):
         for y in range(top[i], bottom[i]):
             for x in range(left[i], right[i]):
                 first[y, x] = min(first[y, x], batch[i])
-                last[y, x] = max(last[y, x], batch[i])
+    begin = batch.copy()
+    for i in range(len(batch)):
+        for y in range(top[i], bottom[i]):
+            for x in range(left[i], right[i]):
+                begin[i] = min(begin[i], first[y, x])
+    return begin
+
+
+@compiled
+def _under(top: Any, left: Any, length: int, y: int, x: int, height: int, width: int) -> Any:
+    """Chips whose windows have pixels in a rectangle."""
+    found = np.empty(len(top), np.int64)
+    count = 0
+    for i in range(len(top)):
+        below, beside = top[i] < y + height, left[i] < x + width
+        found[count] = i
+        count += int(below & beside & (top[i] + length > y) & (left[i] + length > x))
+    return found[:count].copy()
+
+
+@compiled
+def _copy(values: Any, y: int, x: int, top: Any, left: Any, place: Any, held: Any) -> None:
+    """Put pixels from (y, x) on into the windows that begin at (top, left)."""
+    height, width = values.shape
+    length = held.shape[1]
+    for i in range(len(place)):
+        first, last = max(left[i], x), min(left[i] + length, x + width)
+        for line in range(max(top[i], y), min(top[i] + length, y + height)):
+            source = values[line - y, first - x : last - x]
+            into = held[place[i], line - top[i], first - left[i] : last - left[i]]
+            for k in range(len(into)):  # an assignment of slices would take four times as long
+                into[k] = source[k]
 
 
 def is_remote(href: str) -> bool:

@@ -1,6 +1,6 @@
 """Bands brought to the chips' grid where both grids agree: weights per row and column, applied in machine code.
 
-Each chip goes the whole way, from blocks of the file to stored integers, before the next begins, so that what lies
+Each chip goes the whole way, from pixels of the file to stored integers, before the next begins, so that what lies
 between stays in the processor's cache.
 
 A coarser band is interpolated, a finer one averaged. Pixels without data take no part: the weights of the others are
@@ -86,11 +86,13 @@ def _averaging(source: int, size: int) -> Taps:
     return Taps(start, weight.astype(np.float32), np.full(size, -1), 0, source)
 
 
-class Blocks(NamedTuple):
-    """Parts of a raster that are held in memory."""
+class Held(NamedTuple):
+    """What chips need of a raster: squares that begin at (top, left), which may reach beyond it."""
 
     values: npt.NDArray[Any]  # (places, rows, columns), numbers as they are in the file
-    place: npt.NDArray[np.int64]  # (rows, columns) of parts: where each is held, -1 where it is not
+    place: npt.NDArray[np.int64]  # (n,) where each chip's is; -1: it could not be read
+    top: npt.NDArray[np.int64]  # (n,)
+    left: npt.NDArray[np.int64]
     height: int  # of the raster
     width: int
     nodata: np.float32  # NaN where none is declared
@@ -107,16 +109,12 @@ class Weights(NamedTuple):
 
 
 @compiled
-def resample(blocks: Any, top: Any, left: Any, how: Any, out: Any, missing: Any) -> None:
-    """Chips whose windows begin at (top, left) as (n, size, size), NaN where no data is.
-
-    Args:
-        missing: (n,) becomes the number of a part that is needed and not held.
-    """
+def resample(windows: Any, how: Any, out: Any) -> None:
+    """Chips as (n, size, size), NaN where no data is."""
     window = np.empty((how.length, how.length), np.float32)
     across = np.empty((how.length, out.shape[1]), np.float32)
-    for i in range(len(top)):
-        missing[i], holes = _look(blocks, top[i], left[i], window)
+    for i in range(len(out)):
+        holes = _look(windows, i, window)
         if how.plain:
             out[i] = window
         else:
@@ -125,16 +123,7 @@ def resample(blocks: Any, top: Any, left: Any, how: Any, out: Any, missing: Any)
 
 @compiled
 def resample_and_store(
-    blocks: Any,
-    top: Any,
-    left: Any,
-    how: Any,
-    stored: Any,
-    rows: Any,
-    band: int,
-    out: Any,
-    data: Any,
-    missing: Any,
+    windows: Any, how: Any, stored: Any, rows: Any, band: int, out: Any, data: Any
 ) -> None:
     """The same, stored (`storing.store`) as one band in *rows* of *out*.
 
@@ -145,8 +134,8 @@ def resample_and_store(
     window = np.empty((how.length, how.length), np.float32)
     across = np.empty((how.length, out.shape[2]), np.float32)
     chip = np.empty((out.shape[2], out.shape[2]), np.float32)
-    for i in range(len(top)):
-        missing[i], holes = _look(blocks, top[i], left[i], window)
+    for i in range(len(rows)):
+        holes = _look(windows, i, window)
         if how.plain:
             store(window, stored, out[rows[i], band], data[rows[i]])
         else:
@@ -155,32 +144,25 @@ def resample_and_store(
 
 
 @compiled
-def _look(blocks: Any, top: int, left: int, window: Any) -> tuple[int, bool]:
-    """Fill *window*; the number of a part that is not held or -1, and whether the window has pixels without data."""
-    length, (_, rows, columns) = len(window), blocks.values.shape
-    low_y, high_y = max(top, 0), min(top + length, blocks.height)
-    low_x, high_x = max(left, 0), min(left + length, blocks.width)
-    if high_y - low_y < length or high_x - low_x < length:
-        window[:] = np.nan
-    if high_y <= low_y or high_x <= low_x:
-        return -1, True
-    unknown = np.int64(0)
-    for y in range(low_y // rows, (high_y - 1) // rows + 1):
-        for x in range(low_x // columns, (high_x - 1) // columns + 1):
-            place = blocks.place[y, x]
-            if place < 0:
-                window[:] = np.nan
-                return y * blocks.place.shape[1] + x, True
-            first, last = max(low_x, x * columns), min(high_x, (x + 1) * columns)
-            for line in range(max(low_y, y * rows), min(high_y, (y + 1) * rows)):
-                source = blocks.values[place, line - y * rows, first - x * columns : last - x * columns]
-                into = window[line - top, first - left : last - left]
-                for k in range(len(into)):
-                    number = np.float32(source[k])
-                    number = np.float32(np.nan) if number == blocks.nodata else number
-                    into[k] = number
-                    unknown += np.int64(number != number)
-    return -1, bool(unknown > 0) or high_y - low_y < length or high_x - low_x < length
+def _look(windows: Any, i: int, out: Any) -> bool:
+    """Fill *out* with the window of chip *i*; whether it has pixels without data."""
+    length, top, left, place = len(out), windows.top[i], windows.left[i], windows.place[i]
+    low_y, high_y = max(-top, 0), min(length, windows.height - top)
+    low_x, high_x = max(-left, 0), min(length, windows.width - left)
+    beyond = high_y - low_y < length or high_x - low_x < length
+    if beyond or place < 0:
+        out[:] = np.nan
+    if high_y <= low_y or high_x <= low_x or place < 0:
+        return True
+    unknown, nodata = np.int64(0), windows.nodata
+    for y in range(low_y, high_y):
+        source, into = windows.values[place, y, low_x:high_x], out[y, low_x:high_x]
+        for x in range(len(into)):
+            number = np.float32(source[x])
+            number = np.float32(np.nan) if number == nodata else number
+            into[x] = number
+            unknown += np.int64(number != number)
+    return beyond or unknown > 0
 
 
 @compiled
@@ -189,6 +171,12 @@ def _weigh(window: Any, holes: bool, how: Any, across: Any, out: Any) -> None:
         _with_holes(window, how.first, how.weight, how.nearest, out)
         return
     size, count, first, weight = len(out), how.weight.shape[1], how.first, how.weight
+    if count == 1:
+        for y in range(size):
+            line, into = window[first[y]], out[y]
+            for x in range(size):
+                into[x] = line[first[x]]
+        return
     for y in range(len(window)):
         line = window[y]
         if count == 2:

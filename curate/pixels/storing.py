@@ -49,23 +49,32 @@ def store(values: Any, how: Any, out: Any, data: Any) -> None:
     """
     numbers = np.empty(values.shape[1], np.float64)
     for y in range(values.shape[0]):
-        for x in range(len(numbers)):
-            numbers[x] = values[y, x] * how.gain + how.shift
-        if how.unit == DECIBEL:
-            for x in range(len(numbers)):
-                if np.isinf(numbers[x]):
-                    numbers[x] = np.nan if numbers[x] > 0 else how.floor_db
-        elif how.unit == LOGARITHM:
-            decibels(numbers, how.factor, how.floor_db)
-        row, known = out[y], data[y]
-        for x in range(len(numbers)):
-            number = numbers[x] * how.per_step + how.zero
-            clipped = how.lowest if number < how.lowest else number
-            clipped = how.highest if clipped > how.highest else clipped
-            rounded = (clipped + _HALF_EVEN) - _HALF_EVEN
-            row[x] = np.int32(rounded if number >= how.below else np.float64(how.nodata))
-        for x in range(len(numbers)):
+        line, row, known = values[y], out[y], data[y]
+        if how.unit == LINEAR:
+            for x in range(len(row)):
+                row[x] = _rounded(line[x] * how.gain + how.shift, how)
+        else:
+            for x in range(len(row)):
+                numbers[x] = line[x] * how.gain + how.shift
+            if how.unit == LOGARITHM:
+                decibels(numbers, how.factor, how.floor_db)
+            else:
+                for x in range(len(row)):
+                    if np.isinf(numbers[x]):
+                        numbers[x] = np.nan if numbers[x] > 0 else how.floor_db
+            for x in range(len(row)):
+                row[x] = _rounded(numbers[x], how)
+        for x in range(len(row)):
             known[x] = known[x] & (row[x] != how.nodata)
+
+
+@compiled
+def _rounded(value: float, how: Any) -> int:
+    number = value * how.per_step + how.zero
+    clipped = how.lowest if number < how.lowest else number
+    clipped = how.highest if clipped > how.highest else clipped
+    rounded = (clipped + _HALF_EVEN) - _HALF_EVEN
+    return np.int32(rounded if number >= how.below else np.float64(how.nodata))
 
 
 @compiled
