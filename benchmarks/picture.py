@@ -32,10 +32,10 @@ def main(source: Path, target: Path) -> None:
             image = Image.fromarray(compose(numbers, sensor, composites(sensor)[0]))
             sheet.paste(image.resize((SIDE, SIDE)), (x, GAP + line * (SIDE + GAP)))
         said = [catalog.table[name][row].as_py() for name in ("koppen_symbol", "lc_dominant_name", "season")]
-        text = f"{said[0]} · {said[1].split(' /')[0].lower()}\n{said[2]} · S1 {chip['s1_dt_hours']:+.0f} h"
+        text = f"{said[0]} · {said[2]} · S1 {chip['s1_dt_hours']:+.0f} h\n{said[1].split(' /')[0].lower()}"
         draw.multiline_text((x, 2 * (SIDE + GAP) + GAP), text, "black", font)
     target.parent.mkdir(parents=True, exist_ok=True)
-    sheet.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
+    sheet.save(target, optimize=True)
 
 
 def _different_places(catalog: Catalog) -> list[int]:
