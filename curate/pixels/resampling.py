@@ -162,7 +162,7 @@ def _look(windows: Any, i: int, out: Any) -> bool:
             number = np.float32(np.nan) if number == nodata else number
             into[x] = number
             unknown += np.int64(number != number)
-    return beyond or unknown > 0
+    return bool(beyond or unknown > 0)
 
 
 @compiled

@@ -69,7 +69,7 @@ def store(values: Any, how: Any, out: Any, data: Any) -> None:
 
 
 @compiled
-def _rounded(value: float, how: Any) -> int:
+def _rounded(value: float, how: Any) -> Any:
     number = value * how.per_step + how.zero
     clipped = how.lowest if number < how.lowest else number
     clipped = how.highest if clipped > how.highest else clipped
