@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to store the results in")
     options = parser.parse_args()
     fractions = [landcover_column(code) for code in CLASSES]
-    keys = ("chip_key", "place_key", "spot", "lc_present")
+    keys = ("chip_key", "place_key", "spot")
     pool = Pool.of_files(sorted(options.pool.glob("*.parquet"))).read([*COLUMNS, *fractions, *keys])
     results = []
     for names, least_km in ((options.ways.split(","), 0.0), (["diverse"], TOUCHING_KM)):

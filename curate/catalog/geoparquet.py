@@ -42,7 +42,7 @@ def write_geoparquet(
         }
     )
     with atomic(path) as part:
-        pq.write_table(table, part, row_group_size=group_rows, **encodings(table.schema, level=9))
+        pq.write_table(table, part, row_group_size=group_rows, **encodings(table.schema, level=3))
 
 
 def encodings(schema: pa.Schema, level: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ Divisor methods are house-monotone (Balinski and Young, Fair Representation, 198
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -132,8 +133,10 @@ def _hand_down(parent: Ints, size: Ints, weight: Floats, quota: Ints, position: 
     claims = np.where(quota[parent] > 0, claims, 0).astype(np.int64)
     child = np.repeat(np.arange(len(parent)), claims)
     owner = parent[child]
-    order = np.lexsort(((running(claims) + 0.5) / weight[child], owner))  # stable: ties stay in path order
-    owner = owner[order]
+    key = (running(claims) + 0.5) / weight[child]
+    ends = np.searchsorted(owner, np.arange(len(quota) + 1))  # seats of one parent lie together
+    turns = [begin + np.argsort(key[begin:end], kind="stable") for begin, end in pairwise(ends.tolist())]
+    order = np.concatenate(turns)  # stable: ties stay in path order
     asked = np.bincount(owner, minlength=len(quota)).astype(np.int64)
     place = running(asked)
     taken = place < quota[owner]

@@ -152,66 +152,49 @@ def pairs(
 
 
 @compiled
-def _around(
-    spot: np.uint64, width: Ints, first: Ints, high: np.uint64, wide: Words, everywhere: bool, found: Small
-) -> bool:
-    """Whether another cell may lie a step away – *high* of latitude, *wide* by row of cells of longitude –; if so
-    *found* is the spot's own cell and those a step away in eight directions. *everywhere* looks in any case."""
-    rows = np.uint64(len(width))
-    north, east = spot >> _HALF, spot & _LOW
-    lat = north * rows
-    row = np.int64(lat >> _HALF)
-    columns = np.uint64(width[row])
-    along = (east * columns) & _LOW
-    limit, step = high * rows, wide[row]
-    low, far = (lat & _LOW) < limit, (lat & _LOW) + limit > _LOW
-    sides = along < step * columns or along + step * columns > _LOW
-    if not (low or far or sides or everywhere):
-        return False
-    own = first[row] + np.int64((east * columns) >> _HALF)
-    found[0] = found[4] = found[5] = own
-    west, past = (east - step) & _LOW, (east + step) & _LOW
-    if sides or everywhere:
-        found[4] = first[row] + np.int64((west * columns) >> _HALF)
-        found[5] = first[row] + np.int64((past * columns) >> _HALF)
-    for side in range(2):
-        at = 1 + 5 * side
-        if everywhere or (low, far)[side]:
-            there = north - min(north, high) if side == 0 else min(north + high, _LOW)
-            row = np.int64((there * rows) >> _HALF)
-            columns = np.uint64(width[row])
-            found[at] = first[row] + np.int64((west * columns) >> _HALF)
-            found[at + 1] = first[row] + np.int64((east * columns) >> _HALF)
-            found[at + 2] = first[row] + np.int64((past * columns) >> _HALF)
-        else:
-            found[at], found[at + 1], found[at + 2] = found[4], own, found[5]
-    return True
-
-
-@compiled
-def _may_be_near(spot: np.uint64, width: Ints, high: np.uint64, wide: Words) -> np.bool_:
-    """Whether a spot lies within a step of its cell's edge: what `_around` asks first, without its arguments."""
+def _is_near(spot: np.uint64, width: Ints, high: np.uint64, wide: Words) -> np.bool_:
+    """Whether another cell may lie a step away: *high* of latitude, *wide* by row of cells of longitude."""
     rows = np.uint64(len(width))
     lat = (spot >> _HALF) * rows
     row = np.int64(lat >> _HALF)
     columns = np.uint64(width[row])
-    along, limit, step = ((spot & _LOW) * columns) & _LOW, high * rows, wide[row] * columns
-    below = lat & _LOW
-    return below < limit or below + limit > _LOW or along < step or along + step > _LOW
+    along, step = ((spot & _LOW) * columns) & _LOW, wide[row] * columns
+    up, limit = lat & _LOW, high * rows
+    return up < limit or up + limit > _LOW or along < step or along + step > _LOW
+
+
+@compiled
+def _around(spot: np.uint64, width: Ints, first: Ints, high: np.uint64, wide: Words, found: Small) -> None:
+    """The cell of a spot, and those a step away in eight directions, into *found*."""
+    rows = np.uint64(len(width))
+    north, east = spot >> _HALF, spot & _LOW
+    row = np.int64((north * rows) >> _HALF)
+    columns, step = np.uint64(width[row]), wide[row]
+    west, past = (east - step) & _LOW, (east + step) & _LOW
+    found[0] = first[row] + np.int64((east * columns) >> _HALF)
+    found[4] = first[row] + np.int64((west * columns) >> _HALF)
+    found[5] = first[row] + np.int64((past * columns) >> _HALF)
+    for side in range(2):
+        at = 1 + 5 * side
+        there = north - min(north, high) if side == 0 else min(north + high, _LOW)
+        row = np.int64((there * rows) >> _HALF)
+        columns = np.uint64(width[row])
+        found[at] = first[row] + np.int64((west * columns) >> _HALF)
+        found[at + 1] = first[row] + np.int64((east * columns) >> _HALF)
+        found[at + 2] = first[row] + np.int64((past * columns) >> _HALF)
 
 
 @compiled
 def near_edge(
     spot: Words, width: Ints, first: Ints, high: np.uint64, wide: Words, everywhere: bool
 ) -> tuple[Small, Words]:
-    """Rows within a step of their cell's edge, and a hash of the cells around each."""
+    """Rows within a step of their cell's edge (*everywhere*: all), and a hash of the cells around each."""
     near, word = np.empty(len(spot), np.int32), np.empty(len(spot), np.uint64)
     found = np.empty(9, np.int32)
     number = 0
     for i in range(len(spot)):
-        if not everywhere and not _may_be_near(spot[i], width, high, wide):
-            continue
-        if _around(spot[i], width, first, high, wide, everywhere, found):
+        if everywhere or _is_near(spot[i], width, high, wide):
+            _around(spot[i], width, first, high, wide, found)
             hashed = _0
             for cell in found:
                 hashed = (hashed ^ np.uint64(cell)) * _SECOND  # an odd factor: few combinations, well apart
@@ -227,7 +210,7 @@ def cells_around(spot: Words, width: Ints, first: Ints, high: np.uint64, wide: W
     """(n, 9) The cell of each spot, and those a step away in eight directions."""
     found = np.empty((len(spot), 9), np.int32)
     for i in range(len(spot)):
-        _around(spot[i], width, first, high, wide, True, found[i])
+        _around(spot[i], width, first, high, wide, found[i])
     return found
 
 
@@ -271,7 +254,8 @@ def split_up(
         if split[own] > 0:
             number[split[own], kind] += 1
         other = everywhere
-        if not everywhere and beside[own] and _around(spot[i], width, first, high, wide, False, found):
+        if not everywhere and beside[own] and _is_near(spot[i], width, high, wide):
+            _around(spot[i], width, first, high, wide, found)
             other = wide[row] == _LOW  # as wide as the parallel
             for cell in found:
                 other |= split[cell] >= 0 and split[cell] != split[own]

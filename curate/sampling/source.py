@@ -71,11 +71,11 @@ class Group:
             return self.table.select(list(columns))
         names = keys.sources(columns, self.schema)
         straight = [name for name in names if all(name in piece.plain for piece in self.pieces)]
+        table = pa.table({name: self._straight(name) for name in straight})
         others = [name for name in names if name not in straight]
-        table = self.read(others) if others else None
-        found = {name: self._straight(name) for name in straight}
-        found |= {name: table[name] for name in others} if table is not None else {}
-        table = pa.table({name: found[name] for name in names})
+        if others:
+            read = self.read(others)
+            table = pa.table({name: (table if name in straight else read)[name] for name in names})
         return table if names == list(columns) else keys.keyed(table, columns).select(list(columns))
 
     def _straight(self, name: str) -> pa.Array:
