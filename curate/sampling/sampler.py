@@ -241,14 +241,15 @@ class Sampler:
         held = self._held
         at: Ints | slice = slice(None) if leaves.all() else np.flatnonzero(leaves[held.leaf])
         leaf, first, row = held.leaf[at], held.first[at], held.row[at]
-        fixed = np.isin(row, holds)
-        before = np.where(fixed, first & _SPATIAL, first)  # a kept date of a place stands before its others
-        ranked, foremost = order(leaf, held.cell[at], held.place[at], before, held.chip[at])
+        if len(holds):  # a kept date of a place stands before its others
+            first = np.where(np.isin(row, holds), first & _SPATIAL, first)
+        ranked, foremost = order(leaf, held.cell[at], held.place[at], first, held.chip[at])
         if len(refused) or len(holds):
-            fit = ~(np.isin(row, refused) | fixed)[ranked]
+            fit = ~np.isin(row, np.concatenate([refused, holds]))[ranked]
             ranked, foremost = ranked[fit], foremost[fit]
-        leaf = leaf[ranked]
-        sure = foremost & ((first[ranked] >> np.uint64(32)).astype(np.int64) < self._high[leaf])
+        leaf, sure = leaf[ranked], foremost
+        if self._forced:  # some were not held for their priority, and others may come before them
+            sure = foremost & ((held.first[at][ranked] >> np.uint64(32)).astype(np.int64) < self._high[leaf])
         number = np.bincount(leaf, minlength=len(leaves)).astype(np.int64)
         enough = np.bincount(leaf[sure], minlength=len(leaves)).astype(np.int64)
         return ranking.replaced(leaves, row[ranked], number, enough)

@@ -20,7 +20,7 @@ from curate.sampling.counting import Counted
 from curate.sampling.source import Group, Pool, Run, threads
 
 _BUCKET_BITS = 10
-_AT_ONCE = 1 << 27  # rows whose keys are held
+_AT_ONCE = 1 << 26  # rows whose keys are held
 _BITS = _BUCKET_BITS + 32  # of each key are held: of 10^8 keys a thousand look alike by chance
 
 
