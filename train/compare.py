@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from rich.console import Group, RenderableType
 
 from curate.catalog import InputError
 from curate.catalog.files import write_text
@@ -15,6 +17,7 @@ from train.execution import PRECISIONS, Execution, choose_device, keep_freed_mem
 from train.flops import cost
 from train.kinds import of_any_kind
 from train.presets import CSMOE, PAIR, shape
+from train.terminal import Say, Shown
 
 COUNTED = (*CSMOE, "csmae-sesd-base", "vit-base")
 TIMED = ("base", "csmae-sesd-base", "vit-base")
@@ -27,7 +30,7 @@ def compare_costs(
     mask_ratio: float = 0.5,
     parts: bool = False,
     out: Path | None = None,
-    say: Callable[[object], None] = print,
+    say: Say = print,
 ) -> None:
     """Say, and write as JSON to *out*, parameters and FLOPs of *presets* at *patches*; nothing is run.
 
@@ -40,6 +43,7 @@ def compare_costs(
     if not 0 < mask_ratio < 1:
         raise InputError(f"--mask-ratio is {mask_ratio}", "it must lie between 0 and 1")
     chosen = [*dict.fromkeys(presets or COUNTED)]
+    views: list[RenderableType] = []
     found: list[dict[str, Any]] = []
     for patch in patches or (None,):
         configs = {name: of_any_kind(name)[1].model(PAIR, image_px, patch) for name in chosen}
@@ -49,12 +53,11 @@ def compare_costs(
         }
         px = next(iter(configs.values())).patch_size
         yardstick = cost(shape(tables.YARDSTICK).model(PAIR, image_px, px), mask_ratio, published=True)
-        say(
-            tables.cost_table(costs, yardstick, f"{image_px} px, patches of {px} px, {mask_ratio:.0%} hidden")
-        )
+        title = f"{image_px} px, patches of {px} px, {mask_ratio:.0%} hidden"
+        views.append(tables.cost_table(costs, yardstick, title))
         for name, (published, run) in costs.items():
             if parts:
-                say(tables.parts_table(name, published, run))
+                views.append(tables.parts_table(name, published, run))
             fields = {"preset": name, "image_px": image_px, "patch_px": configs[name].patch_size}
             counts = {"backbone_parameters": run.backbone, "decoder_parameters": run.decoders}
             flops = {
@@ -65,6 +68,7 @@ def compare_costs(
                 "step": run.step,
             }
             found.append({**fields, "mask_ratio": mask_ratio, **counts, "flop_per_pair": flops})
+    say(Shown(Group(*views), found))
     if out is not None:
         write_text(out, json.dumps(found, indent=1) + "\n")
 
@@ -82,7 +86,7 @@ def compare_speed(
     whole_step: bool = True,
     catalog: Path | None = None,
     out: Path | None = None,
-    say: Callable[[object], None] = print,
+    say: Say = print,
 ) -> None:
     """Time *presets*, and the loader where a *catalog* is given; say a table and write it as JSON to *out*.
 
@@ -108,6 +112,7 @@ def compare_speed(
         about["loader_pairs_per_s"] = bench_loader(catalog, setting)
         say(f"loader   {about['loader_pairs_per_s']:,.0f} pairs/s from {catalog}")
     rows = list(bench([*dict.fromkeys(presets or TIMED)], patches or (None,), setting, peak))
-    say(tables.bench_table(rows, setting, about["device"], peak))
+    found = {**about, "rows": [row.to_json() for row in rows]}
+    say(Shown(tables.bench_table(rows, setting, about["device"], peak), found))
     if out is not None:
-        write_text(out, json.dumps({**about, "rows": [row.to_json() for row in rows]}, indent=1) + "\n")
+        write_text(out, json.dumps(found, indent=1) + "\n")

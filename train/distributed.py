@@ -18,12 +18,12 @@ from torch.nn.parallel import DistributedDataParallel
 from curate.catalog import InputError, RunError
 from train.execution import choose_device
 from train.layers import BLOCKS
+from train.layers.expert_parallel import divide_experts
 
 if TYPE_CHECKING:
     from train.kinds import Pretraining
 
 T = TypeVar("T")
-PARALLEL = ("ddp", "fsdp")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,11 @@ def spread(pretraining: Pretraining, among: Ranks, parallel: str) -> nn.Module:
     """What to call in *pretraining*'s place so that gradients are the mean over the ranks.
 
     `ddp` keeps a copy of the model on every rank; `fsdp` (FSDP2) a share of each block's parameters, gradients and
-    moments, gathered while the block runs.
+    moments, gathered while the block runs. `experts` is the same but for the experts of sparse mixtures, which stay on
+    the ranks that hold them, and tokens travel there.
+
+    Raises:
+        InputError: `experts` for a model whose experts the ranks do not divide.
     """
     if among.world == 1:
         return pretraining
@@ -123,9 +127,15 @@ def spread(pretraining: Pretraining, among: Ranks, parallel: str) -> nn.Module:
         )
     model = pretraining.model
     mesh = dist.device_mesh.init_device_mesh(among.device.type, (among.world,))
+    divided = divide_experts(model, mesh) if parallel == "experts" else set()
+    if parallel == "experts" and not divided:
+        raise InputError(
+            f"--parallel experts: {among.world} ranks divide the experts of no pool",
+            do="Choose another number of ranks, or --parallel fsdp",
+        )
     for block in [module for module in model.modules() if isinstance(module, BLOCKS)]:
-        fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+        fully_shard(block, mesh=mesh, ignored_params=divided)
+    fully_shard(model, mesh=mesh, ignored_params=divided)
     for method in ("encode", "encode_tokens"):
         register_fsdp_forward_method(model, method)
     return pretraining

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from train.evaluate.card import LICENCE, card_text, model_card
 from train.export_templates import TORCHGEO, TRANSFORMERS
 from train.models import CSMoE, Model
 from train.models.ringmoe import RingMoE
+from train.terminal import Say, Shown
 
 CONFIG, WEIGHTS, CARD, ONNX = "config.json", "model.safetensors", "README.md", "encoder.onnx"
 NAMES = {"csmoe": "CSMoE", "ringmoe": "RingMoE"}  # of the classes, by the kind that the modelling file knows
@@ -44,7 +45,7 @@ def export(
     licence: str = LICENCE,
     onnx: bool = False,
     name: str | None = None,
-    say: Callable[[object], None] = print,
+    say: Say = print,
 ) -> Path:
     """Write the encoder of *weights* to folder *out*; features are compared before it is done.
 
@@ -80,9 +81,11 @@ def export(
     write_text(out / "torchgeo_weights.py", torchgeo_entry(kind, data, card))
     write_text(out / CARD, card_text(card, title))
     images = examples(data)
-    say(f"exported {out}; features differ by at most {check_same(model, data, out, images):.1e}")
+    apart = {str(out): check_same(model, data, out, images)}
     if onnx:
-        say(f"exported {out / ONNX}; features differ by at most {to_onnx(out, images):.1e}")
+        apart[str(out / ONNX)] = to_onnx(out, images)
+    told = "\n".join(f"exported {each}; features differ by at most {gap:.1e}" for each, gap in apart.items())
+    say(Shown(told, {"exported": str(out), "onnx": onnx, "features_differ_by": [*apart.values()]}))
     return out
 
 

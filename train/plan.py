@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from curate.catalog import Catalog, InputError
 from train.data import Chips, DataConfig
-from train.distributed import PARALLEL, Ranks
+from train.distributed import Ranks
 from train.execution import PRECISIONS, Execution
 from train.kinds import Kind, kind_of
 from train.loggers import check_loggers
@@ -211,7 +211,7 @@ def check(settings: Settings, kind: Kind, train: TrainConfig) -> None:
             raise InputError(f"{flag} is {value}", "it must lie between 0 and 1")
     for flag, value, choices in (
         ("masking", train.masking, kind.maskings),
-        ("parallel", settings.parallel, PARALLEL),
+        ("parallel", settings.parallel, kind.parallel),
         ("precision", settings.execution.get("precision"), PRECISIONS),
     ):
         if value is not None and value not in choices:

@@ -27,7 +27,7 @@ class Settings:
     epochs: int | None = None  # passes over the train split, instead of `train: steps`
     out: str | None = None
     device: str | None = None
-    parallel: str = "ddp"  # or fsdp, where torchrun starts several processes
+    parallel: str = "ddp"  # or fsdp, and experts of a RingMoE, where torchrun starts several processes
     workers: int = 1  # threads that prepare batches
     cache: str | None = None  # where a catalog that lies elsewhere is mirrored
     cache_gb: float | None = None  # of pixels that may lie there

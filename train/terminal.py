@@ -36,9 +36,6 @@ class Shown:
     view: RenderableType
     fields: Any
 
-    def __rich__(self) -> RenderableType:
-        return self.view
-
     def __str__(self) -> str:
         return str(self.view)
 
@@ -58,11 +55,12 @@ def printer(width: int = 150) -> Say:
     def say(what: object) -> None:
         if isinstance(what, Shown) and speech.as_json:
             print(json.dumps(what.fields, default=str), flush=True)
-        elif isinstance(what, str):
-            if not speech.quiet:
-                console.print(what)
-        else:
+        elif isinstance(what, Shown):
+            (console if isinstance(what.view, str) else wide).print(what.view)
+        elif not isinstance(what, str):
             wide.print(what)
+        elif not speech.quiet:
+            console.print(what)
 
     return say
 

@@ -18,6 +18,14 @@ from train.execution import Execution
 from train.flops import cost
 from train.kinds import of_any_kind
 from train.presets import PAIR, shape
+from train.terminal import speak
+
+
+@pytest.fixture(autouse=True)
+def speaking():
+    yield
+    speak()
+
 
 SETTING = Setting(torch.device("cpu"), Execution(), batch=2, seconds=0.01)
 
@@ -69,7 +77,7 @@ def test_the_whole_step_can_be_left_out():
     said = []
     options = {"patches": [20], "batch": 2, "device": "cpu", "seconds": 0.01, "whole_step": False}
     compare_speed(["tiny"], **options, say=said.append)
-    assert len(said[-1].rows) == 1
+    assert len(said[-1].view.rows) == 1
     (row,) = bench(["tiny"], [20], replace(SETTING, whole_step=False), peak=1e11)
     assert set(row.timings) == {"encode", "model"}
 
@@ -88,10 +96,11 @@ def test_the_command_writes_a_table(tmp_path):
         "--out",
         str(out),
     ]
-    done = CliRunner().invoke(app, [*arguments, "--device", "cpu", "--precision", "bf16", "--checkpointing"])
+    options = ["--device", "cpu", "--precision", "bf16", "--checkpointing"]
+    done = CliRunner().invoke(app, ["--json", *arguments, *options])
     assert done.exit_code == 0, done.output
-    assert "tiny" in done.output
     found = json.loads(out.read_text())
+    assert json.loads(done.stdout) == found
     assert found["matmul_peak_gflops"] > 0
     assert found["precision"] == "bf16"
     assert set(found["rows"][0]["timings"]) == {"encode", "model", "step"}
@@ -110,6 +119,11 @@ def test_the_command_writes_a_table(tmp_path):
 def test_what_means_nothing_is_refused(options, what):
     with pytest.raises(InputError, match=what):
         compare_speed(**{"device": "cpu", **options})
+
+
+def test_json_is_one_document():
+    done = CliRunner().invoke(app, ["--json", "flops", "tiny", "--patch-size", "20,40", "--parts"])
+    assert [each["patch_px"] for each in json.loads(done.stdout)] == [20, 40]
 
 
 def test_a_ratio_that_hides_everything_is_refused():

@@ -25,21 +25,11 @@ SMALL = ("--set", "model.embed_dim=24", "--set", "model.decoder_dim=16", "--set"
 QUICK = ("--preset", "tiny", "--batch-size", 8, "--patch-size", 8, "--device", "cpu", "--no-probe", *SMALL)
 EXACT = ("--set", "model.gather=true", "--set", "train.log_every=1", "--set", "train.save_every=3")
 RING = (
-    *(
-        "--preset",
-        "tiny",
-        "--batch-size",
-        8,
-        "--patch-size",
-        4,
-        "--device",
-        "cpu",
-        "--no-probe",
-        "--max-steps",
-        4,
-    ),
+    *("--preset", "tiny", "--batch-size", 8, "--patch-size", 4, "--device", "cpu", "--no-probe"),
     *("--set", "model.embed_dim=16", "--set", "model.heads=[2,2]", "--set", "train.log_every=1"),
+    *("--max-steps", 4),
     *("--ratios", "s2=4,s1=1", "--set", "train.save_every=2"),  # of eight chips six or seven show s2
+    *("--set", "train.final_lr=1"),  # a run that is to go on has the same rates
 )
 SIX_STEPS = (*QUICK, *EXACT, "--max-steps", 6, "--ema", 0.9, "--probe-every", 4)
 
@@ -70,7 +60,7 @@ def alone(toy, tmp_path_factory, train_here):
 
 @pytest.fixture(scope="module")
 def together(toy, tmp_path_factory):
-    """Two ranks, in eight runs: the folder of these, how each ended, and what was said.
+    """Two ranks, in ten runs: the folder of these, how each ended, and what was said.
 
     The last run has no end: it is stopped by SIGTERM, which torchrun passes on.
     """
@@ -79,6 +69,8 @@ def together(toy, tmp_path_factory):
     lines = (
         (*ring, "--out", folder / "ring-ddp", *RING),
         (*ring, "--out", folder / "ring-fsdp", *RING, "--parallel", "fsdp"),
+        (*ring, "--out", folder / "ring-experts", *RING, "--parallel", "experts", "--max-steps", 2),
+        (*ring, "--out", folder / "ring-experts", *RING, "--parallel", "experts", "--resume"),
         (*catalog, "--out", folder / "ddp", *SIX_STEPS),
         (*catalog, "--out", folder / "fsdp", *SIX_STEPS, "--parallel", "fsdp"),
         (*catalog, "--out", folder / "ddp", *QUICK),
@@ -119,19 +111,34 @@ def test_two_ranks_train_as_one_with_the_whole_batch(alone, together, parallel):
         torch.testing.assert_close(second[key]["exp_avg"], moments["exp_avg"], rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_two_ranks_train_a_ringmoe_as_one(parallel, together, toy, tmp_path, train_here):
-    """Also where one rank has fewer images of a sensor, or none: balance and errors are those of the whole batch."""
-    alone, run = tmp_path / "alone", together[0] / f"ring-{parallel}"
-    done = train_here("ringmoe", "--catalog", toy, "--out", alone, *RING)
+@pytest.fixture(scope="module")
+def ring_alone(toy, tmp_path_factory, train_here):
+    """One rank: four steps of a RingMoE."""
+    folder = tmp_path_factory.mktemp("ring-alone") / "run"
+    done = train_here("ringmoe", "--catalog", toy, "--out", folder, *RING)
     assert done.returncode == 0, done.stderr
+    return folder
+
+
+def agree(alone, run):
+    """Whether losses and gradient norms of all steps are the same in two runs of a RingMoE."""
     for event in ("train", "val"):
         pairs = list(zip(logged(alone, event), logged(run, event), strict=True))
         assert pairs
         for one, two in pairs:
             for name in set(one) - {"event", "pairs_per_s", "data_wait"}:
                 assert two[name] == pytest.approx(one[name], rel=5e-5), (event, name)
-    first, second = (read_checkpoint(folder)["optimiser"]["state"] for folder in (alone, run))
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp", "experts"])
+def test_two_ranks_train_a_ringmoe_as_one(parallel, ring_alone, together):
+    """Also where one rank has fewer images of a sensor, or none: balance and errors are those of the whole batch.
+
+    With `experts` the run was stopped after two steps and went on.
+    """
+    run = together[0] / f"ring-{parallel}"
+    agree(ring_alone, run)
+    first, second = (read_checkpoint(folder)["optimiser"]["state"] for folder in (ring_alone, run))
     for key, moments in first.items():
         torch.testing.assert_close(second[key]["exp_avg"], moments["exp_avg"], rtol=1e-3, atol=1e-6)
 
@@ -153,9 +160,19 @@ def test_a_run_goes_on_with_another_number_of_ranks(alone, together, toy, tmp_pa
         assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=2e-5)
 
 
+def test_a_run_with_divided_experts_goes_on_alone(ring_alone, together, toy, tmp_path, train_here):
+    folder = tmp_path / "run"
+    shutil.copytree(together[0] / "ring-experts", folder)
+    (folder / "checkpoints" / "00000004.pt").unlink()
+    arguments = ("ringmoe", "--catalog", toy, "--out", folder, *RING, "--parallel", "ddp", "--resume")
+    done = train_here(*arguments)
+    assert done.returncode == 0, done.stderr
+    agree(ring_alone, folder)
+
+
 def test_one_rank_speaks(together):
     _, said, errors = together
-    assert said.count("catalog ") == 6  # of the runs that began
+    assert said.count("catalog ") == 8  # of the runs that began
     assert errors.count("already holds a run") == 1
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,12 +13,14 @@ from curate.catalog import InputError
 from train.checkpoint import load_model
 from train.cli import app
 from train.compress.running import Compression, compress, expand
+from train.compress.scoring import step
 from train.data import Chips, DataConfig, open_catalog
 from train.evaluate.expert_use import expert_use, gradient_line, task_gradients
 from train.kinds import Rows, kind_of
 from train.models.ringmoe import RingMoE
 from train.models.ringmoe_presets import ring_preset
 from train.optimise import TrainConfig
+from train.pretrain import pretrain
 
 SMALL = ("--set", "model.embed_dim=16", "--set", "model.heads=[2,2]", "--set", "model.mlp_ratio=2")
 
@@ -133,13 +136,21 @@ def test_use_and_gradients_of_a_dense_model(chips):
     assert gradient_line(task_gradients(model, {"s1": torch.randn(2, 2, 32, 32)})) == "routers  none"
 
 
-def test_prune_writes_every_step(run, toy, tmp_path):
+def test_only_sparse_experts_are_divided_over_ranks(toy, tmp_path):
+    settings = {"catalog": str(toy), "out": str(tmp_path / "run"), "parallel": "experts"}
+    with pytest.raises(InputError, match="no parallel 'experts'"):
+        pretrain({"kind": "csmoe", **settings})
+
+
+def test_prune_writes_every_step(run, toy, tmp_path, monkeypatch):
+    monkeypatch.setattr("train.compress.running.step", partial(step, seconds=0.01))
     said = []
     options = Compression(run[0], toy, tmp_path / "out", "s1", share=0.8, merges=("units",), distil_steps=2)
     compress(options, said.append)
     written = json.loads((tmp_path / "out" / "compression.json").read_text())["steps"]
     names = ["full", "s1 alone", "share 0.8", "share 0.8 taught", "dense units", "dense units taught"]
     assert [each["name"] for each in written] == names
+    assert said[-1].fields["steps"] == written
     assert written[1]["distance"] == 0  # exact
     assert written[0]["knn"] == written[1]["knn"]
     assert written[0]["gflop"] == written[1]["gflop"] > written[4]["gflop"]
@@ -160,7 +171,7 @@ def test_grow_writes_a_larger_model(run, toy, tmp_path):
     expand(run[0], toy, tmp_path / "out", 1, 2, say=said.append)
     model, _ = load_model(tmp_path / "out")
     assert model.config.block_layout(0)["collaborative"] == 5
-    assert "1 experts more" in said[-1]
+    assert "1 experts more" in said[-1].view
 
 
 @pytest.mark.parametrize(

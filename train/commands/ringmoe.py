@@ -45,10 +45,14 @@ def ringmoe(
     resume: o.Resume = False,
     overwrite: o.Overwrite = False,
     device: o.Device = None,
-    parallel: o.Parallel = None,
+    parallel: Annotated[
+        o.Text,
+        typer.Option(help="ddp, fsdp or experts, each rank with its own, under torchrun.  [default: ddp]"),
+    ] = None,
     workers: o.Workers = None,
     cache_gb: o.CacheSize = None,
     precision: o.Precision = None,
+    compiled: o.Compiled = False,
     checkpointing: o.Checkpointing = False,
     mask_ratio: Annotated[float | None, typer.Option(help="Share of hidden cells.  [default: 0.6]")] = None,
     masking: Annotated[

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 from safetensors import safe_open
@@ -24,9 +24,9 @@ from train.layers.hierarchical import COLLABORATIVE
 from train.models import CSMoE, Model
 from train.models.ringmoe import RingMoE
 from train.optimise import TrainConfig
+from train.terminal import Say, Shown
 
 TABLE = "compression.json"
-Say = Callable[[object], None]
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ def compress(options: Compression, say: Say = print) -> Path:
         f"squared error of the tokens to the full model's, relative to their variance; {len(chips):,} chips vote on "
         f"{len(queries):,}; taught: {options.distil_steps} steps of distillation"
     )
-    say(steps_table(steps, f"compression of {options.weights}", caption))
     fields = {"sensor": sensor, "simulated": data.simulated, "steps": [asdict(each) for each in steps]}
+    say(Shown(steps_table(steps, f"compression of {options.weights}", caption), fields))
     write_text(options.out / TABLE, json.dumps(fields, indent=1) + "\n")
     return options.out
 
@@ -151,12 +151,15 @@ def expand(
     else:
         grown = soft.grow(as_csmoe(model), use, experts, seed=seed)
     losses = adapt(grown, experts, chips, steps, lr=lr, seed=seed)
+    path = save_weights(out / WEIGHTS, grown, data, *about)
+    fields: dict[str, Any] = {"weights": str(path), "experts": experts, "steps": steps}
+    told = f"weights  {path}: {experts} experts more in every layer"
     if losses:
         n = max(len(losses) // 10, 1)
         first, last = sum(losses[:n]) / n, sum(losses[-n:]) / n
-        say(f"new experts: loss of the first {n} steps {first:.4f} -> of the last {n} {last:.4f}")
-    path = save_weights(out / WEIGHTS, grown, data, *about)
-    say(f"weights  {path}: {experts} experts more in every layer")
+        fields["loss"] = {"first": first, "last": last}
+        told += f"; their loss of the first {n} steps {first:.4f} -> of the last {n} {last:.4f}"
+    say(Shown(told, fields))
     return out
 
 

@@ -99,6 +99,7 @@ class Kind:
     preset: Callable[[str], Sized]  # by name; InputError where there is none
     default_preset: Callable[[bool], str]  # by whether there is a GPU
     maskings: tuple[str, ...]
+    parallel: tuple[str, ...] = ("ddp", "fsdp")  # how ranks may share it: see `distributed.spread`
     least_sensors: int = 1
     defaults: Mapping[str, Any] = field(
         default_factory=dict

@@ -134,6 +134,7 @@ RINGMOE = Kind(
     preset=ring_preset,
     default_preset=lambda cuda: "small" if cuda else "tiny",
     maskings=MASKINGS,
+    parallel=("ddp", "fsdp", "experts"),
     defaults={"masking": "cells", "mask_ratio": 0.6},
     fit=fitted,
 )

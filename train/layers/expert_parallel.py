@@ -1,4 +1,4 @@
-"""Experts divided over ranks: each rank holds some experts of every pool and all else, and tokens travel to them.
+"""Experts divided over ranks: each rank holds some experts of a pool, and tokens travel to them.
 
 Rows that are sorted by expert are sorted by rank, too: one all-to-all takes them to the ranks that hold their experts,
 one brings the answers back. Every rank must name the same sensors in a step, with or without images: each pool is one
@@ -13,9 +13,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 from train.layers.experts import ExpertPool
-from train.layers.soft_moe import Experts
 
 
 class Shards:
@@ -55,43 +56,20 @@ class _Exchange(torch.autograd.Function):
         return out, None, None, None
 
 
-def shard_experts(model: nn.Module, group: Any = None) -> None:
-    """Leave this rank its share of every pool's experts, in place; the ranks' models must be equal before.
+def divide_experts(model: nn.Module, mesh: DeviceMesh) -> set[nn.Parameter]:
+    """Leave each rank of *mesh* its share of every pool whose experts they divide; the parameters divided so.
 
-    Pools whose experts the ranks do not divide stay whole on every rank.
+    They become distributed tensors along the experts, so that their checkpoints are whole. A rank's experts see the
+    rows of all ranks: their gradients add up, and are divided by the ranks to be those of the mean over all.
     """
-    group = dist.group.WORLD if group is None else group
-    ranks, rank = dist.get_world_size(group), dist.get_rank(group)
-    for module in model.modules():
-        if isinstance(module, ExpertPool) and len(module.fc1.weight) % ranks == 0:
-            module.sharded = Shards(group)
-            for layer in (module.fc1, module.fc2):
-                _keep(layer, rank, ranks)
-
-
-def _keep(layer: Experts, rank: int, ranks: int) -> None:
-    share = len(layer.weight) // ranks
-    mine = slice(rank * share, (rank + 1) * share)
-    layer.weight = nn.Parameter(layer.weight.detach()[mine].clone())
-    layer.bias = nn.Parameter(layer.bias.detach()[mine].clone())
-
-
-def average_gradients(model: nn.Module, group: Any = None) -> None:
-    """Turn each rank's gradients of its own mean loss into those of the mean over all ranks, in place.
-
-    An expert that one rank holds has gathered the gradients of all ranks' tokens already; what every rank holds is
-    averaged over them.
-    """
-    group = dist.group.WORLD if group is None else group
-    ranks = dist.get_world_size(group)
-    own = {
-        id(p)
-        for module in model.modules()
-        if isinstance(module, ExpertPool) and module.sharded is not None
-        for p in module.parameters()
-    }
-    for p in model.parameters():
-        grad = torch.zeros_like(p) if p.grad is None else p.grad
-        if id(p) not in own:
-            dist.all_reduce(grad, group=group)
-        p.grad = grad / ranks
+    ranks, divided = mesh.size(), set[nn.Parameter]()
+    for pool in model.modules():
+        if isinstance(pool, ExpertPool) and len(pool.fc1.weight) % ranks == 0:
+            pool.shards = Shards(mesh.get_group())
+            for layer in (pool.fc1, pool.fc2):
+                for name, whole in list(layer.named_parameters()):
+                    part = nn.Parameter(distribute_tensor(whole.detach(), mesh, [Shard(0)]))
+                    part.register_hook(lambda grad: grad / ranks)  # type: ignore[no-untyped-call]
+                    layer.register_parameter(name, part)
+                    divided.add(part)
+    return divided

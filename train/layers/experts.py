@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from train.layers.linear import affine
 from train.layers.routing import Routes
@@ -39,12 +40,12 @@ class ExpertPool(nn.Module):
         self.fc1 = Experts(experts, dim, hidden)
         self.fc2 = Experts(experts, hidden, dim)
         self.dispatch = dispatch
-        self.sharded: Any = None  # `expert_parallel.Shards` where other ranks hold some of the experts
+        self.shards: Any = None  # `expert_parallel.Shards` where other ranks hold some of the experts
 
     def forward(self, x: Tensor, routes: Routes) -> Tensor:
         """Σ_i gate_i E_i(x) over the chosen experts: tokens [T, D] to tokens [T, D]."""
         way = self.dispatch or ("grouped" if x.is_cuda else "sorted")
-        if self.dispatch is None and routes.place is not None and self.sharded is None:
+        if self.dispatch is None and routes.place is not None and self.shards is None:
             way = "padded"
         return getattr(self, f"_{way}")(x, routes)  # type: ignore[no-any-return]
 
@@ -55,15 +56,15 @@ class ExpertPool(nn.Module):
         return self._in_order(x, routes, self.at_once)
 
     def _in_order(self, x: Tensor, routes: Routes, answer: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        order, counts = by_expert(routes.chosen, self._experts())  # [T·k], [E]
+        order, counts = by_expert(routes.chosen, len(self.fc1.weight))  # [T·k], [E]
         token = order // routes.chosen.shape[1]  # [T·k]
         rows = x.index_select(0, token)  # [T·k, D]
-        answers = self.sharded(answer, rows, counts) if self.sharded else answer(rows, counts)
+        answers = self.shards(answer, rows, counts) if self.shards else answer(rows, counts)
         weighted = answers * routes.gates.flatten()[order, None].to(answers.dtype)
         return torch.zeros_like(x).index_add(0, token, weighted.to(x.dtype))
 
     def _padded(self, x: Tensor, routes: Routes) -> Tensor:
-        experts, (tokens, k) = self._experts(), routes.chosen.shape
+        experts, (tokens, k) = len(self.fc1.weight), routes.chosen.shape
         place, rows = routes.place, routes.rows
         if place is None:
             hot = F.one_hot(routes.chosen.flatten(), experts)
@@ -87,10 +88,6 @@ class ExpertPool(nn.Module):
             total = total.index_add(0, token, (answer * routes.gates[token, choice, None]).to(total.dtype))
         return total
 
-    def _experts(self) -> int:
-        own = len(self.fc1.weight)
-        return own if self.sharded is None else own * self.sharded.ranks
-
     def one_by_one(self, rows: Tensor, counts: Tensor) -> Tensor:
         """What the experts make of *rows* [M, D], of which the first counts[0] go to expert 0, and so on."""
         segments = zip(torch.split(rows, counts.tolist()), *_each(self.fc1), *_each(self.fc2), strict=True)
@@ -105,9 +102,16 @@ class ExpertPool(nn.Module):
         return grouped(self.fc1, rows, counts)
 
 
+def held(layer: Experts) -> tuple[Tensor, Tensor]:
+    """Weights [E, outputs, inputs] and biases [E, outputs] of the experts that this rank holds."""
+    weight, bias = (p.to_local() if isinstance(p, DTensor) else p for p in (layer.weight, layer.bias))
+    return weight, bias[:, 0]
+
+
 def _each(layer: Experts) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Weights [outputs, inputs] and biases [outputs] of the single experts."""
-    return layer.weight.unbind(0), layer.bias[:, 0].unbind(0)
+    """The same expert by expert."""
+    weight, bias = held(layer)
+    return weight.unbind(0), bias.unbind(0)
 
 
 def by_expert(chosen: Tensor, experts: int) -> tuple[Tensor, Tensor]:
@@ -122,7 +126,7 @@ def grouped(layer: Experts, rows: Tensor, counts: Tensor) -> Tensor:
     """x W_eᵀ + b_e for *rows* [M, inputs] in segments of *counts* [E] rows: [M, outputs]."""
     kind = rows.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else rows.dtype
-    rows, weight, bias = rows.to(dtype), layer.weight.to(dtype), layer.bias.to(dtype)[:, 0]
+    rows, (weight, bias) = rows.to(dtype), (p.to(dtype) for p in held(layer))
     if _GROUPED is None or dtype not in _GROUPED_TYPES or not len(rows):
         segments = zip(torch.split(rows, counts.tolist()), *_each(layer), strict=True)
         return torch.cat([affine(x, w, b) for x, w, b in segments])
