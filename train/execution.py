@@ -11,9 +11,11 @@ from torch import nn
 
 from curate.catalog import InputError
 from train.layers import BLOCKS
+from train.layers.hierarchical import HierarchicalMoE
 
 PRECISIONS = ("fp32", "bf16")
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h of glibc
+SHAPES = 64  # of blocks that are compiled; beyond PyTorch's 8 a Swin of four stages would run as plain Python
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,16 @@ class Execution:
         """Set *model* up in place; names of parameters stay.
 
         Blocks are compiled one by one: they are nearly all the work, blocks of one shape share their code, and
-        masks and losses around them stay plain Python.
+        masks and losses around them stay plain Python. Code is kept for every shape of block, in training and
+        out of it.
         """
+        if self.compiled:
+            torch._dynamo.config.recompile_limit = SHAPES
         for module in model.modules():
             if hasattr(module, "checkpointing"):  # a stack of blocks, of any kind
                 module.checkpointing = self.checkpointing  # type: ignore[assignment]
+            if isinstance(module, HierarchicalMoE) and self.compiled:  # segments have other lengths at every step
+                module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
             if isinstance(module, BLOCKS) and self.compiled:
                 module.compile()
 

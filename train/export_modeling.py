@@ -29,7 +29,7 @@ class SoftMoE(nn.Module):
     def __init__(self, dim: int, hidden: int, experts: int, slots: int) -> None:
         super().__init__()
         self.phi = nn.Parameter(torch.zeros(dim, experts, slots))
-        self.scale = nn.Parameter(torch.ones(()))
+        self.scale = nn.Parameter(torch.ones(1))
         self.fc1, self.fc2 = Experts(experts, dim, hidden), Experts(experts, hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def by_onnx(folder, images):
 @pytest.fixture
 def by_transformers(tmp_path, monkeypatch):
     """Features of images by the folder that transformers loads without network."""
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", reason="needs: pip install transformers")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path))
 

@@ -166,12 +166,15 @@ def test_prune_writes_every_step(run, toy, tmp_path, monkeypatch):
         assert [sensor.prefix for sensor in data.sensors] == ["s1"]
 
 
-def test_grow_writes_a_larger_model(run, toy, tmp_path):
+def test_grow_writes_a_larger_model(run, toy, tmp_path, monkeypatch):
+    monkeypatch.setattr("train.compress.running.step", partial(step, seconds=0.01))
     said = []
     expand(run[0], toy, tmp_path / "out", 1, 2, say=said.append)
     model, _ = load_model(tmp_path / "out")
     assert model.config.block_layout(0)["collaborative"] == 5
-    assert "1 experts more" in said[-1].view
+    full, more, taught = said[-1].fields["steps"]
+    assert full["parameters"] < more["parameters"] == taught["parameters"]
+    assert 0 < more["distance"] < 1 and 0 < taught["distance"] < 1
 
 
 @pytest.mark.parametrize(

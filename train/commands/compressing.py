@@ -61,6 +61,7 @@ def grow(
     weights: Annotated[Path, typer.Argument(help="Weights, or a run's folder, of a RingMoE or CSMoE.")],
     catalog: Annotated[Path, catalog_option("Whose chips the new experts learn from.")],
     experts: Annotated[int, typer.Option(help="New experts of every layer.")] = 1,
+    sensor: Annotated[str | None, typer.Option(help="The sensor to judge by; by default the first.")] = None,
     steps: Annotated[int, typer.Option(help="Steps that train the new experts alone.")] = 100,
     out: Annotated[Path | None, typer.Option(help="Folder.  [default: WEIGHTS' folder/grown]")] = None,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 3e-4,
@@ -72,4 +73,4 @@ def grow(
     from train.terminal import printer
 
     home = weights if weights.is_dir() else weights.parent
-    expand(weights, catalog, out or home / "grown", experts, steps, lr, seed, device, printer())
+    expand(weights, catalog, out or home / "grown", experts, steps, lr, seed, device, sensor, printer(160))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 from safetensors import safe_open
 
-from curate.catalog import InputError
+from curate.catalog import Catalog, InputError
 from curate.catalog.files import write_text
 from train.checkpoint import KEY, WEIGHTS, load_model, save_weights
 from train.compress import soft, sparse
@@ -19,6 +21,7 @@ from train.compress.merging import METHODS
 from train.compress.scoring import step, steps_table
 from train.compress.usage import Use, collect
 from train.data import Chips, DataConfig, open_catalog
+from train.evaluate.images import narrowed
 from train.execution import choose_device
 from train.layers.hierarchical import COLLABORATIVE
 from train.models import CSMoE, Model
@@ -27,6 +30,7 @@ from train.optimise import TrainConfig
 from train.terminal import Say, Shown
 
 TABLE = "compression.json"
+HELD_OUT = "val+test"
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,21 @@ class Compression:
     device: str | None = None
 
 
+@dataclass(frozen=True)
+class Given:
+    """A trained model, and the catalog whose chips say what it uses, teach and judge."""
+
+    model: Model
+    data: DataConfig  # that it was trained on
+    trained: tuple[TrainConfig, int]  # how, and for how many steps
+    catalog: Catalog
+    sensor: str  # that is judged
+
+    def chips(self, split: str, sensors: Sequence[str] | None = None) -> Chips:
+        """Chips of the catalog, with all of the model's sensors or some."""
+        return Chips(self.catalog, narrowed(self.data.on(self.catalog), sensors), split)
+
+
 def compress(options: Compression, say: Say = print) -> Path:
     """Write the model of every step under `out`, and say what each costs and scores.
 
@@ -54,42 +73,32 @@ def compress(options: Compression, say: Say = print) -> Path:
         InputError: an option contradicts the model or the catalog.
     """
     check(options)
-    model, data, about = opened(options.weights, options.device)
-    sensor = options.sensor or model.sensors[0]
-    if sensor not in model.sensors:
-        raise InputError(
-            f"The model has no sensor {sensor!r}",
-            do=f"Choose with --sensor among: {', '.join(model.sensors)}",
-        )
-    catalog = open_catalog(options.catalog)
-    here = data.on(catalog)
-    chips, queries = Chips(catalog, here, "train"), Chips(catalog, here, "val+test")
-    if not len(chips) or not len(queries):
-        raise InputError(
-            f"Catalog {catalog.path} needs chips to train and chips held out", do="curate sample"
-        )
-    use = collect(model, chips)
+    given = opened(options.weights, options.catalog, options.sensor, options.device)
+    full, sensor, chips, queries = given.model, given.sensor, given.chips("train"), given.chips(HELD_OUT)
+    use = collect(full, chips)
     say(use_table(use))
-
-    steps, full = [step("full", model, sensor, chips, queries)], model
+    steps, model, bank, asked = [step("full", full, sensor, chips, queries)], full, chips, queries
 
     def note(name: str, smaller: Model) -> None:
-        own = {s: here.sensors[[x.prefix for x in here.sensors].index(s)] for s in smaller.sensors}
-        mine = replace(data, sensors=tuple(s for s in data.sensors if s.prefix in own))
-        folder = options.out / name.replace(" ", "-").replace(",", "").replace("+", "")
-        save_weights(folder / WEIGHTS, smaller, mine, *about)
-        config = replace(here, sensors=tuple(own.values()))
-        bank, asked = (Chips(catalog, config, split) for split in ("train", "val+test"))
+        folder = options.out / name.replace(" ", "-")
+        save_weights(folder / WEIGHTS, smaller, narrowed(given.data, smaller.sensors), *given.trained)
         steps.append(step(name, smaller, sensor, bank, asked, distance(smaller, full, asked)))
 
-    if isinstance(model, RingMoE):
-        model = sparse.extract(model, sensor)
+    def note_and_teach(name: str, smaller: Model) -> None:
+        note(name, smaller)
+        if options.distil_steps:
+            distil(smaller, full, chips, options.distil_steps, lr=options.lr, seed=options.seed)
+            note(f"{name} taught", smaller)
+
+    if isinstance(full, RingMoE):
+        model = sparse.extract(full, sensor)
+        bank, asked = given.chips("train", [sensor]), given.chips(HELD_OUT, [sensor])
         use = {
             name: {pool: {sensor: by[sensor]} for pool, by in pools.items() if sensor in by}
             for name, pools in use.items()
         }
         note(f"{sensor} alone", model)
-    whole, whole_use = model, use
+    whole = model
     if options.keep is not None or options.share is not None:
         kept = f"keep {options.keep}" if options.keep is not None else f"share {options.share:g}"
         if isinstance(model, RingMoE):
@@ -97,26 +106,21 @@ def compress(options: Compression, say: Say = print) -> Path:
             model = sparse.prune(model, use, options.keep, options.share, pools)
         else:
             model = soft.prune(as_csmoe(model), use, options.keep, options.share, (sensor,))
-        note(kept, model)
-        if options.distil_steps:
-            teach(model, full, chips, options)
-            note(f"{kept} taught", model)
+        note_and_teach(kept, model)
     for how in options.merges:
         dense = (
-            sparse.merged(whole, whole_use, how)
+            sparse.merged(whole, use, how)
             if isinstance(whole, RingMoE)
-            else soft.merged(as_csmoe(whole), whole_use, how)
+            else soft.merged(as_csmoe(whole), use, how)
         )
-        note(f"dense {how}", dense)
-        if options.distil_steps:
-            teach(dense, full, chips, options)
-            note(f"dense {how} taught", dense)
+        note_and_teach(f"dense {how}", dense)
+    simulated = " (simulated)" if given.data.simulated else ""
     caption = (
-        f"of images of {sensor}{' (simulated)' if data.simulated else ''}; parameters without decoders; distance: "
-        f"squared error of the tokens to the full model's, relative to their variance; {len(chips):,} chips vote on "
-        f"{len(queries):,}; taught: {options.distil_steps} steps of distillation"
+        f"of images of {sensor}{simulated}; parameters without decoders; distance: squared error of the tokens to the "
+        f"full model's, relative to their variance; {len(chips):,} chips vote on {len(queries):,}; taught: "
+        f"{options.distil_steps} steps of distillation"
     )
-    fields = {"sensor": sensor, "simulated": data.simulated, "steps": [asdict(each) for each in steps]}
+    fields = {"sensor": sensor, "simulated": given.data.simulated, "steps": [asdict(each) for each in steps]}
     say(Shown(steps_table(steps, f"compression of {options.weights}", caption), fields))
     write_text(options.out / TABLE, json.dumps(fields, indent=1) + "\n")
     return options.out
@@ -124,16 +128,19 @@ def compress(options: Compression, say: Say = print) -> Path:
 
 def expand(
     weights: Path,
-    catalog_path: Path,
+    catalog: Path,
     out: Path,
     experts: int,
     steps: int,
     lr: float = 3e-4,
     seed: int = 0,
     device: str | None = None,
+    sensor: str | None = None,
     say: Say = print,
 ) -> Path:
     """Add *experts* to every pool that all sensors share, teach them alone on the catalog, and write the model.
+
+    Says what the model costs and scores on the catalog before, with untaught experts, and after.
 
     Raises:
         InputError: an option means nothing, or the model has no such pool.
@@ -142,30 +149,33 @@ def expand(
         raise InputError(
             f"{experts} experts and {steps} steps make no larger model", do="Give --experts 1 or more"
         )
-    model, data, about = opened(weights, device)
-    catalog = open_catalog(catalog_path)
-    chips = Chips(catalog, data.on(catalog), "train")
+    given = opened(weights, catalog, sensor, device)
+    model, chips, queries = given.model, given.chips("train"), given.chips(HELD_OUT)
     use = collect(model, chips)
     if isinstance(model, RingMoE):
         grown: Model = sparse.grow(model, use, experts, seed=seed)
     else:
         grown = soft.grow(as_csmoe(model), use, experts, seed=seed)
+    scored = [step("full", model, given.sensor, chips, queries)]
+
+    def note(name: str) -> None:
+        scored.append(step(name, grown, given.sensor, chips, queries, distance(grown, model, queries)))
+
+    note(f"{experts} more")
     losses = adapt(grown, experts, chips, steps, lr=lr, seed=seed)
-    path = save_weights(out / WEIGHTS, grown, data, *about)
-    fields: dict[str, Any] = {"weights": str(path), "experts": experts, "steps": steps}
+    path = save_weights(out / WEIGHTS, grown, given.data, *given.trained)
     told = f"weights  {path}: {experts} experts more in every layer"
+    fields: dict[str, Any] = {"weights": str(path), "sensor": given.sensor}
     if losses:
+        note(f"{experts} more, taught")
         n = max(len(losses) // 10, 1)
         first, last = sum(losses[:n]) / n, sum(losses[-n:]) / n
         fields["loss"] = {"first": first, "last": last}
-        told += f"; their loss of the first {n} steps {first:.4f} -> of the last {n} {last:.4f}"
-    say(Shown(told, fields))
+        told += f"; loss of the first {n} of {steps} steps {first:.4f} -> of the last {n} {last:.4f}"
+    fields["steps"] = [asdict(each) for each in scored]
+    caption = f"of images of {given.sensor}; {len(chips):,} chips vote on {len(queries):,}"
+    say(Shown(Group(steps_table(scored, f"growth of {weights}", caption), told), fields))
     return out
-
-
-def teach(student: Model, teacher: Model, chips: Chips, options: Compression) -> None:
-    """Distil on what the options say."""
-    distil(student, teacher, chips, options.distil_steps, lr=options.lr, seed=options.seed)
 
 
 def as_csmoe(model: Model) -> CSMoE:
@@ -179,17 +189,26 @@ def as_csmoe(model: Model) -> CSMoE:
     return model
 
 
-def opened(weights: Path, device: str | None) -> tuple[Model, DataConfig, tuple[TrainConfig, int]]:
-    """A model, its data, and how it was trained.
+def opened(weights: Path, catalog: Path, sensor: str | None, device: str | None) -> Given:
+    """A model, how it was trained, and a catalog; by default its first sensor is judged.
 
     Raises:
-        InputError: no such weights.
+        InputError: no such weights or sensor, or a catalog without chips to learn from or to judge by.
     """
     model, data = load_model(weights, choose_device(device))
+    if sensor is not None and sensor not in model.sensors:
+        raise InputError(
+            f"The model has no sensor {sensor!r}",
+            do=f"Choose with --sensor among: {', '.join(model.sensors)}",
+        )
     path = weights / WEIGHTS if weights.is_dir() else weights
     with safe_open(path, "pt") as file:
         about = json.loads(file.metadata()[KEY])
-    return model, data, (TrainConfig.from_json(about["train"]), int(about["step"]))
+    trained = TrainConfig.from_json(about["train"]), int(about["step"])
+    given = Given(model, data, trained, open_catalog(catalog), sensor or model.sensors[0])
+    if not len(given.chips("train")) or not len(given.chips(HELD_OUT)):
+        raise InputError(f"Catalog {catalog} needs chips to train and chips held out", do="curate sample")
+    return given
 
 
 def check(options: Compression) -> None:
