@@ -32,6 +32,8 @@ VARIANTS = {
     "without collaborative": "+no-collaborative",
     "without shared": "+no-shared",
     "radar's pixels as target": "+pixels",
+    "decorrelated bands as target": "+decorrelated",
+    "indices as targets, too": "+indices",
     "dense, equal active size": "+dense-active",
     "dense, equal total size": "+dense-total",
 }

@@ -127,15 +127,17 @@ def spread(pretraining: Pretraining, among: Ranks, parallel: str) -> nn.Module:
         )
     model = pretraining.model
     mesh = dist.device_mesh.init_device_mesh(among.device.type, (among.world,))
-    divided = divide_experts(model, mesh) if parallel == "experts" else set()
-    if parallel == "experts" and not divided:
-        raise InputError(
-            f"--parallel experts: {among.world} ranks divide the experts of no pool",
-            do="Choose another number of ranks, or --parallel fsdp",
-        )
+    shared: dict[str, Any] = {"mesh": mesh}
+    if parallel == "experts":
+        shared["ignored_params"] = divide_experts(model, mesh)
+        if not shared["ignored_params"]:
+            raise InputError(
+                f"--parallel experts: {among.world} ranks divide the experts of no pool",
+                do="Choose another number of ranks, or --parallel fsdp",
+            )
     for block in [module for module in model.modules() if isinstance(module, BLOCKS)]:
-        fully_shard(block, mesh=mesh, ignored_params=divided)
-    fully_shard(model, mesh=mesh, ignored_params=divided)
+        fully_shard(block, **shared)
+    fully_shard(model, **shared)
     for method in ("encode", "encode_tokens"):
         register_fsdp_forward_method(model, method)
     return pretraining

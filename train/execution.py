@@ -48,8 +48,9 @@ class Execution:
         for module in model.modules():
             if hasattr(module, "checkpointing"):  # a stack of blocks, of any kind
                 module.checkpointing = self.checkpointing  # type: ignore[assignment]
-            if isinstance(module, HierarchicalMoE) and self.compiled:  # segments have other lengths at every step
-                module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
+            if isinstance(module, HierarchicalMoE) and self.compiled:
+                # Segments have other lengths at every step.
+                module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign,no-untyped-call]
             if isinstance(module, BLOCKS) and self.compiled:
                 module.compile()
 

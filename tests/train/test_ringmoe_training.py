@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import pytest
@@ -78,6 +78,17 @@ def test_weights_are_loaded_with_what_the_data_told(run, chips):
     truth = spec.truth(images["s1"])
     assert abs(truth.mean()) < 0.3
     assert 0.7 < truth.std() < 1.3
+
+
+def test_decorrelated_targets_are_those_of_the_catalogs_pixels(chips):
+    preset = replace(ring_preset("tiny+decorrelated"), embed_dim=16, heads=(2, 2))
+    spec = kind_of("ringmoe").fit(preset.model(chips.config.bands, 32, 4), chips).specs["s1"]
+    assert spec.target == "decorrelated" and spec == type(spec).from_json(
+        json.loads(json.dumps(asdict(spec)))
+    )
+    stored = {s: torch.from_numpy(x) for s, x in chips.gather(torch.arange(50).numpy()).items()}
+    truth = spec.truth(chips.config.images(stored)["s1"])
+    torch.testing.assert_close(torch.cov(truth.movedim(1, 0).flatten(1)), torch.eye(2), atol=0.1, rtol=0)
 
 
 def test_the_same_masks_however_a_batch_is_divided(chips):

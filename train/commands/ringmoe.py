@@ -23,7 +23,7 @@ def ringmoe(
     ] = False,
     target: Annotated[
         list[str] | None,
-        typer.Option(help="pixels, indices, log-power, gamma or power, for the sensors that it fits."),
+        typer.Option(help="pixels, decorrelated, indices, log-power, gamma or power, for what it fits."),
     ] = None,
     without: Annotated[
         list[str] | None, typer.Option(help="Leave out a pool: specialised, collaborative or shared.")

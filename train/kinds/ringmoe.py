@@ -10,14 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train.data import Chips
+from train.data import Chips, Sensor
 from train.kinds.base import Kind, Pretraining, Rows
 from train.layers.hierarchical import Stats
 from train.models.ringmoe import RingMoE
 from train.models.ringmoe_config import RingMoEConfig
 from train.models.ringmoe_presets import ring_preset
 from train.objectives.cells import CellMask, draw_cells
-from train.objectives.targets import OF_SAR, SensorSpec, decibels, default_target, kind_of
+from train.objectives.targets import (
+    OF_ALL,
+    OF_SAR,
+    SensorSpec,
+    decibels,
+    decorrelation,
+    default_target,
+    kind_of,
+)
 from train.optimise import TrainConfig
 
 MASKINGS = ("cells", "incomplete")
@@ -113,17 +121,27 @@ def fitted(config: RingMoEConfig, chips: Chips) -> RingMoEConfig:
         wanted = config.specs[sensor.prefix]
         kind = kind_of(sensor.bands, sensor.unit)
         target = wanted.target
-        if (target in OF_SAR) != kind.startswith("sar") and target != "pixels":
+        if (target in OF_SAR) != kind.startswith("sar") and target not in OF_ALL:
             target = default_target(kind)
         std = tuple(value if value > 0 else 1.0 for value in sensor.std)
         spec = SensorSpec(sensor.bands, kind, sensor.mean, std, target, wanted.looks)
-        if kind.startswith("sar"):
-            values = torch.from_numpy(stored[sensor.prefix])
-            known = (values != sensor.nodata).all(1, keepdim=True)
-            level = decibels(spec.power(sensor.normalise(values)))[known]
-            spec = replace(spec, level_db=level.mean().item(), spread_db=max(level.std().item(), 1e-3))
+        if kind.startswith("sar") or target == "decorrelated":
+            spec = measured(spec, sensor, torch.from_numpy(stored[sensor.prefix]))
         specs[sensor.prefix] = spec
     return replace(config, specs=specs)
+
+
+def measured(spec: SensorSpec, sensor: Sensor, stored: Tensor) -> SensorSpec:
+    """*spec* with the statistics of its targets over *stored* pixels [B, c, H, W]."""
+    known = (stored != sensor.nodata).all(1)  # [B, H, W]
+    images = sensor.normalise(stored)
+    if spec.kind.startswith("sar"):
+        level = decibels(spec.power(images))[known[:, None]]
+        spec = replace(spec, level_db=level.mean().item(), spread_db=max(level.std().item(), 1e-3))
+    if spec.target == "decorrelated":
+        turn = decorrelation(images.movedim(1, -1)[known])
+        spec = replace(spec, turn=tuple(map(tuple, turn.tolist())))
+    return spec
 
 
 RINGMOE = Kind(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from curate.catalog import InputError
 from train.models.ringmoe_config import RingMoEConfig
-from train.objectives.targets import OF_SAR, SensorSpec, default_target, kind_of
+from train.objectives.targets import OF_ALL, OF_SAR, TARGETS, SensorSpec, default_target, kind_of
 
 POLARISATIONS = frozenset({"VV", "VH", "HH", "HV"})
 LEAST_CELLS, MOST_TOKENS = 16, 4096  # of an image
@@ -127,11 +127,11 @@ def _routed(**fields: object) -> Change:
 
 
 def _targets(target: str) -> Change:
-    """*target* for the sensors that it is for; pixels for all where that is it."""
+    """*target* for the sensors that it is for."""
 
     def of(spec: SensorSpec) -> SensorSpec:
         radar = spec.kind.startswith("sar")
-        fits = target == "pixels" or (radar if target in OF_SAR else bool(spec.indices) and not radar)
+        fits = target in OF_ALL or (radar if target in OF_SAR else bool(spec.indices) and not radar)
         return replace(spec, target=target) if fits else spec
 
     return lambda c: replace(c, specs={sensor: of(spec) for sensor, spec in c.specs.items()})
@@ -161,7 +161,7 @@ VARIANTS: dict[str, Change] = {
     "top2": _routed(k=2, gate="renormalised"),
     "capacity": _routed(capacity=2.0),
     "cosine": lambda c: replace(c, cosine=True),
-    **{target: _targets(target) for target in ("pixels", "indices", *OF_SAR)},
+    **{target: _targets(target) for target in TARGETS},
     "unpaired": lambda c: replace(c, ratios=dict.fromkeys(c.specs, 1.0)),
     "compat": lambda c: c.released(),
 }

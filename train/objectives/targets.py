@@ -1,10 +1,11 @@
 """What is rebuilt where a sensor was hidden: targets that respect how the sensor measures.
 
-    pixels      the normalised bands                          | x̂ - x |
-    indices     the bands, and normalised differences of them | x̂ - x |     NDVI, NDWI, NDBI, NBR, NDRE: ours
-    log-power   10 log10 P, P = total backscattered power     | x̂ - x |     standardised over the data set: ours
-    gamma       intensity of each polarisation                L (I/μ - log(I/μ) - 1)    L looks of speckle: ours
-    power       P, clipped at 1, stretched over each image    ( x̂ - x )²    as released (RingMoE, arXiv 2504.03166)
+    pixels        the normalised bands x                        | x̂ - x |
+    decorrelated  C^-½ x, C = their covariance over the data    | x̂ - x |     colour weighs as brightness: ours
+    indices       the bands, and normalised differences of them | x̂ - x |     NDVI, NDWI, NDBI, NBR, NDRE: ours
+    log-power     10 log10 P, P = total backscattered power     | x̂ - x |     standardised over the data set: ours
+    gamma         intensity of each polarisation                L (I/μ - log(I/μ) - 1)    L looks of speckle: ours
+    power         P, clipped at 1, stretched over each image    ( x̂ - x )²    as released (RingMoE, arXiv 2504.03166)
 
     P = Σ_pq (I_pq² + Q_pq²) of complex bands; Σ_pq 10^(dB_pq / 10) of detected ones.
 
@@ -22,8 +23,10 @@ import torch
 from torch import Tensor
 
 KINDS = ("optical", "multispectral", "sar", "sar_complex", "other")
-TARGETS = ("pixels", "indices", "log-power", "gamma", "power")
+OF_ALL = ("pixels", "decorrelated")
 OF_SAR = ("log-power", "gamma", "power")
+TARGETS = (*OF_ALL, "indices", *OF_SAR)
+NOISE = 1e-3  # of the largest variance: what is below is not stretched further
 FLOOR = 1e-5  # of power, -50 dB: below what the sensors can tell from their own noise
 LN10_PER_DB = math.log(10) / 10
 INDICES = {  # (a - b) / (a + b) by Sentinel-2 band
@@ -53,12 +56,17 @@ class SensorSpec:
     looks: float = 4.4  # independent looks: of Sentinel-1 IW GRDH at full resolution
     level_db: float = 0.0  # mean of 10 log10 P over the data set
     spread_db: float = 1.0  # and its standard deviation
+    turn: tuple[tuple[float, ...], ...] | None = (
+        None  # C^-½ of the normalised bands, [c, c]; None: no correlation
+    )
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"There is no kind of sensor {self.kind!r}: choose one of {', '.join(KINDS)}")
         if not len(self.bands) == len(self.mean) == len(self.std):
             raise ValueError(f"{len(self.bands)} bands need as many means and deviations")
+        if self.turn is not None and {len(self.turn), *map(len, self.turn)} != {len(self.bands)}:
+            raise ValueError(f"{len(self.bands)} bands are not turned by a matrix of another size")
         if self.target not in TARGETS:
             raise ValueError(f"There is no target {self.target!r}: choose one of {', '.join(TARGETS)}")
         if self.target in OF_SAR and not self.kind.startswith("sar"):
@@ -102,6 +110,9 @@ class SensorSpec:
             power = self.power(images).clamp(max=1.0)
             low, high = power.amin((1, 2, 3), keepdim=True), power.amax((1, 2, 3), keepdim=True)
             return (power - low) / (high - low).clamp(min=1e-12)
+        if self.target == "decorrelated" and self.turn is not None:
+            with torch.autocast(images.device.type, enabled=False):
+                return torch.einsum("oc,bchw->bohw", images.new_tensor(self.turn), images)
         if self.target == "indices":
             values = self.physical(images)
             ratios = [normalised_difference(values[:, a], values[:, b]) for a, b in self.indices.values()]
@@ -129,7 +140,20 @@ class SensorSpec:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> SensorSpec:
         lists = {name: tuple(fields[name]) for name in ("bands", "mean", "std")}
-        return cls(**{**fields, **lists})
+        turn = fields.get("turn")
+        return cls(**{**fields, **lists, "turn": None if turn is None else tuple(map(tuple, turn))})
+
+
+def decorrelation(values: Tensor) -> Tensor:
+    """C^-½ [c, c] of samples [n, c]: what is turned so has unit variance, no correlation, and its bands' meaning.
+
+    ZCA whitening, the turn that changes the samples least (Kessy, Lewin and Strimmer, arXiv 1512.00809). Variances
+    below `NOISE` of the largest count as that much, so that noise is not made to matter.
+    """
+    variance, directions = torch.linalg.eigh(torch.cov(values.T).double().reshape(values.shape[1], -1))
+    spread = variance.clamp(min=NOISE * float(variance.max())).sqrt()
+    turn: Tensor = (directions / spread) @ directions.T
+    return turn.to(values.dtype)
 
 
 def gamma_nll(intensity: Tensor, mean: Tensor, looks: float) -> Tensor:

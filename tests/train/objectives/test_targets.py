@@ -13,6 +13,7 @@ from train.objectives.targets import (
     INDICES,
     SensorSpec,
     decibels,
+    decorrelation,
     default_target,
     gamma_nll,
     kind_of,
@@ -94,6 +95,27 @@ def test_released_power_is_stretched_over_each_image():
     assert GRD.released().target == "pixels"
 
 
+def test_decorrelated_bands_have_unit_variance_and_keep_their_meaning():
+    values = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)) @ torch.tensor(
+        [[1.0, 0.9, 0.5], [0.0, 0.3, 0.2], [0.0, 0.0, 0.1]]
+    )
+    turn = decorrelation(values)
+    spec = SensorSpec(
+        ("a", "b", "c"),
+        "optical",
+        (0.0,) * 3,
+        (1.0,) * 3,
+        "decorrelated",
+        turn=tuple(map(tuple, turn.tolist())),
+    )
+    images = values.T.reshape(1, 3, 40, 100)
+    with torch.autocast("cpu", torch.bfloat16):
+        turned = spec.truth(images)[0].flatten(1)
+    torch.testing.assert_close(torch.cov(turned), torch.eye(3), atol=1e-3, rtol=0)
+    assert all(torch.corrcoef(torch.stack([turned[i], values[:, i]]))[0, 1] > 0.5 for i in range(3))
+    assert decorrelation(torch.randn(50, 1)).shape == (1, 1)
+
+
 def test_indices_are_those_of_their_bands():
     images = torch.randn(2, 4, 4, 4)
     truth = S2.truth(images)
@@ -116,6 +138,7 @@ def test_indices_are_those_of_their_bands():
         {"kind": "optical"},
         {"kind": "optical", "target": "indices"},
         {"kind": "sar_complex", "target": "gamma"},
+        {"turn": ((1.0,),)},
     ],
 )
 def test_targets_that_a_sensor_cannot_give_are_refused(fields):
@@ -126,7 +149,7 @@ def test_targets_that_a_sensor_cannot_give_are_refused(fields):
         "std": (1.0, 1.0),
         "target": "log-power",
     }
-    with pytest.raises(ValueError, match=r"kind|target|means|Target|None of"):
+    with pytest.raises(ValueError, match=r"kind|target|means|Target|None of|turned"):
         SensorSpec(**{**base, **fields})
 
 
