@@ -5,6 +5,7 @@
 A bank of at most 600 training chips votes on validation and test chips, as in `ringmoe_ablation.py`. *Effective
 dimensions* are exp(entropy) of the shares of variance along the principal axes of the standardised features: of 256
 equal ones 256, of one repeated 256 times 1. *Whitened* features have unit variance along each of the first 32 axes.
+The same shares of the bands themselves, over the pixels of 256 chips, are printed first.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from train.checkpoint import load_model
 from train.data import Chips, DataConfig, open_catalog
@@ -21,7 +23,7 @@ from train.evaluate.knn import Floats, knn
 from train.evaluate.probe import labels_of, standardised
 from train.kinds import KINDS
 
-MOST, AXES = 600, 32
+MOST, AXES, PIXELS_OF = 600, 32, 256
 
 
 def effective_dimensions(features: Floats) -> float:
@@ -37,6 +39,17 @@ def whitened(bank: Floats, queries: Floats) -> tuple[Floats, Floats]:
     _, spread, axes = np.linalg.svd(bank, full_matrices=False)
     turn = axes[:AXES].T / (spread[:AXES] / np.sqrt(len(bank)))
     return bank @ turn, queries @ turn
+
+
+def band_shares(chips: Chips) -> dict[str, Floats]:
+    """Shares of the variance of normalised pixels along the principal axes of the bands, largest first, by sensor."""
+    stored = chips.gather(np.arange(len(chips)))
+    images = chips.config.images({sensor: torch.from_numpy(values) for sensor, values in stored.items()})
+    found = {}
+    for sensor, x in images.items():
+        variance = torch.linalg.eigvalsh(torch.cov(x.movedim(1, 0).flatten(1))).flip(0)
+        found[sensor] = (variance / variance.sum()).numpy()
+    return found
 
 
 def main() -> None:
@@ -69,6 +82,8 @@ def main() -> None:
                     cells.append(f"{label} {how.__name__} {right.mean():.3f}")
         print(f"{name:32} " + ", ".join(cells), flush=True)
 
+    for sensor, shares in band_shares(bank.some(PIXELS_OF, 0)).items():
+        print(f"{sensor}: shares of the bands' variance along their principal axes {shares.round(3)}")
     show("mean-band values", ({ALL: bank.band_means()}, {ALL: queries.band_means()}))
     kind = KINDS["ringmoe"]
     config = kind.fit(kind.preset("tiny").model(data.bands, data.chip_px), bank)
