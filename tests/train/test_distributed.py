@@ -81,7 +81,7 @@ def together(toy, tmp_path_factory):
     started = subprocess.Popen(
         two_ranks(*lines), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 400
     while not (folder / "stopped" / "log.jsonl").exists() and time.monotonic() < deadline:
         assert started.poll() is None, started.communicate()[1]
         time.sleep(0.05)
