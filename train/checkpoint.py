@@ -69,7 +69,7 @@ def checkpoints(folder: Path) -> list[Path]:
 def prune(folder: Path, keep_last: int, best: int | None) -> None:
     """Remove all checkpoints but the *keep_last* newest and that of step *best*."""
     for path in checkpoints(folder)[:-keep_last]:
-        if path.stem != f"{best or 0:08d}":
+        if best is None or path.stem != f"{best:08d}":
             path.unlink()
 
 

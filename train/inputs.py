@@ -41,8 +41,9 @@ class Sensor:
         gain = [scale / (std if std > 0 else 1.0) for scale, std in zip(scales, self.std, strict=True)]
         centre = [(mean - self.offset) / scale for scale, mean in zip(scales, self.mean, strict=True)]
         shape = (-1, 1, 1)
-        values -= torch.tensor(centre, device=values.device).view(shape)
-        values *= torch.tensor(gain, device=values.device).view(shape)
+        # Made on the device, they would wait for it.
+        values -= torch.tensor(centre).view(shape).to(values.device, non_blocking=True)
+        values *= torch.tensor(gain).view(shape).to(values.device, non_blocking=True)
         return values.masked_fill_(missing, 0.0)
 
 

@@ -4,11 +4,14 @@ import json
 import os
 import signal
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 from safetensors import safe_open
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from curate.catalog import InputError, RunError
 from train import loop
@@ -18,6 +21,7 @@ from train.checkpoint import (
     WEIGHTS,
     checkpoints,
     load_model,
+    prune,
     read_checkpoint,
     save_weights,
 )
@@ -26,6 +30,7 @@ from train.distributed import Ranks
 from train.journal import LOG, Journal
 from train.kinds import KINDS
 from train.kinds.csmoe import CrossSensor
+from train.loader import Loader
 from train.optimise import TrainConfig
 
 CONFIG = TrainConfig(steps=9, batch_size=8, lr=1e-3, log_every=2, save_every=3)
@@ -260,3 +265,40 @@ def test_the_probe_runs_while_training_and_changes_nothing(run, tmp_path):
     written = lines(tmp_path / "probed", "knn")
     assert [line["step"] for line in written] == [4, 8]
     assert all(0 <= value <= 1 for line in written for key, value in line.items() if "accuracy" in key)
+
+
+class NoWaits(TorchFunctionMode):
+    """Refuses copies from the host that a device is waited for; no value can be read off the meta device anyway."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, Tensor) and found.is_meta:
+            sent = func is Tensor.to and not args[0].is_meta and not (kwargs or {}).get("non_blocking")
+            assert not sent, args
+            assert func not in (torch.tensor, torch.as_tensor, Tensor.new_tensor), args
+        return found
+
+
+@pytest.mark.parametrize("changes", [{}, {"mde_weight": 1.0, "norm_pixels": True, "common_decoder": True}])
+def test_a_step_waits_for_no_device(splits, small_config, tmp_path, monkeypatch, changes):
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it knows no meta device
+    weights = {"s1": (1.0, 2.0)}
+    model = KINDS["csmoe"].untrained(replace(small_config, band_weights=weights, **changes), 0).to("meta")
+    data, chips, validation = splits
+    config = replace(CONFIG, accumulate=2)
+    learner, meta = KINDS["csmoe"].pretraining(model, config), Ranks(torch.device("meta"))
+    task = loop.Run(learner, data, chips, validation, config, tmp_path, meta)
+    batch = next(Loader(chips, 8, 0).batches(0, 1))
+    for present in ({}, {"s1": torch.arange(8) % 3 > 0}):
+        with NoWaits():
+            losses = loop.backward(task, learner, replace(batch, present=present, symmetry=5))
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        assert losses["total"].is_meta
+
+
+def test_nothing_is_kept_as_the_best_before_there_is_one(tmp_path):
+    (tmp_path / CHECKPOINTS).mkdir()
+    for step in (0, 3, 6, 9):
+        (tmp_path / CHECKPOINTS / f"{step:08d}.pt").touch()
+    prune(tmp_path, 2, None)
+    assert [path.stem for path in checkpoints(tmp_path)] == ["00000006", "00000009"]

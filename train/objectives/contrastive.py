@@ -24,7 +24,8 @@ def nt_xent(
         mean_i [ -s_(i, pair(i)) + log sum_(j ≠ i) exp s_ij ],   s = z zᵀ / tau,   z = L2([first; second])
 
     The 2B - 1 other rows of both sensors are the candidates, so negatives include images of the same sensor.
-    Cross-entropy subtracts the row's maximum, so small *tau* does not overflow.
+    Cross-entropy subtracts the row's maximum, so small *tau* does not overflow. Products are float32 or
+    better, also under autocast.
 
     Args:
         present: True for pairs [B] that exist; the others are neither rows nor candidates.
@@ -41,8 +42,9 @@ def nt_xent(
         every: Tensor = _Gather.apply(z)  # type: ignore[no-untyped-call]  # [ranks, 2B, D]
         candidates, offset = every.flatten(0, 1), dist.get_rank() * len(z)
         among = None if exists is None else _gathered(exists).flatten()
-    similarity = z @ candidates.T / tau  # [2B, ranks·2B]
-    similarity = similarity.index_put((rows, rows + offset), similarity.new_tensor(-torch.inf))
+    with torch.autocast(z.device.type, enabled=False):  # bfloat16 would round what exp then enlarges
+        similarity = z @ candidates.T / tau  # [2B, ranks·2B]
+    similarity = similarity.index_put((rows, rows + offset), similarity.new_full((), -torch.inf))
     partner = rows.roll(len(first)) + offset
     if exists is None or among is None:
         return F.cross_entropy(similarity, partner)

@@ -29,6 +29,13 @@ def test_nt_xent_is_stable_at_a_temperature_that_overflows_exp():
     assert nt_xent(first, second, 1e-4).isfinite()
 
 
+def test_nt_xent_is_as_precise_under_autocast():
+    first, second = (torch.randn(8, 16) for _ in "ab")
+    with torch.autocast("cpu", torch.bfloat16):
+        under = nt_xent(first, second, 0.05)
+    assert torch.equal(under, nt_xent(first, second, 0.05))
+
+
 def test_the_mean_over_hidden_patches_is_maes_masked_mean():
     prediction, target = torch.randn(2, 3, 8, 5, dtype=torch.float64)
     mask = Mask.of(torch.rand(3, 8).argsort(1), 3)
