@@ -123,6 +123,7 @@ def spread(pretraining: Pretraining, among: Ranks, parallel: str) -> nn.Module:
             pretraining,
             device_ids=devices,
             gradient_as_bucket_view=True,
+            broadcast_buffers=False,  # positions and the like, the same on all ranks from the start
             find_unused_parameters=pretraining.sparse,
         )
     model = pretraining.model

@@ -12,12 +12,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from train.checkpoint import read_checkpoint
+from train.distributed import Ranks, spread
+from train.kinds import KINDS, Rows
+from train.optimise import TrainConfig
 
 ROOT = Path(__file__).parents[2]
 RANKS = Path(__file__).with_name("ranks.py")
@@ -192,3 +197,17 @@ def test_a_broken_loss_names_the_chips(together):
     folder, _, errors = together
     assert "Training stopped at step" in errors
     assert logged(folder / "broken", "not_finite")[0]["chips"]
+
+
+def test_sensors_that_never_meet_can_be_trained_by_ranks(small_config):
+    """Nothing asks for features then, and the layer that makes them has no gradient to exchange."""
+    model = KINDS["csmoe"].untrained(replace(small_config, pairs=()), 0)
+    pretraining = KINDS["csmoe"].pretraining(model, TrainConfig(steps=2, batch_size=2, lr=1e-3))
+    images = {s: torch.randn(2, len(bands), 32, 32) for s, bands in small_config.sensors.items()}
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        learner = spread(pretraining, Ranks(torch.device("cpu"), 0, 2), "ddp")
+        for step in range(2):
+            learner(images, {}, Rows(step, 0, 2, 2))["total"].backward()
+    finally:
+        dist.destroy_process_group()

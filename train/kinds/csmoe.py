@@ -26,6 +26,9 @@ class CrossSensor(Pretraining):
         super().__init__(model, config)
         if model.config.mde_weight:
             self.names = (*self.names, "mde")
+        self.sparse = not model.config.cross_pairs(
+            model.config.sensors
+        )  # where no features meet, `fc_norm` rests
 
     def forward(
         self, images: Mapping[str, Tensor], present: Mapping[str, Tensor], rows: Rows
