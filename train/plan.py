@@ -18,6 +18,10 @@ from train.models.base import Config
 from train.optimise import TrainConfig
 from train.settings import Settings, checked, merged, plain, settings_of
 
+NOT_NEGATIVE = (
+    *("seed", "probe_every", "validation_batches", "cache_gb"),
+    *("scale_lr", "scale_decay", "weight_decay"),
+)
 FLAGS = {"train.steps": "--max-steps"}  # where a flag is not called as its key
 DATA_KEYS = ("sensors", "image_size")  # of a model: the catalog decides them
 FREE = {  # what may change when a run goes on
@@ -184,7 +188,8 @@ def check(settings: Settings, kind: Kind, train: TrainConfig) -> None:
     Raises:
         InputError: with the option's name.
     """
-    given = {"epochs": settings.epochs, "workers": settings.workers, **train.to_json()}
+    beside = {name: getattr(settings, name) for name in ("epochs", "workers", "cache_gb")}
+    given = {**beside, **train.to_json()}
     at_least_one = (
         "steps",
         "epochs",
@@ -201,14 +206,16 @@ def check(settings: Settings, kind: Kind, train: TrainConfig) -> None:
             continue
         if name in at_least_one and not 1 <= value < float("inf"):
             raise InputError(f"{flag} is {value}", "it must be at least 1")
-        if name == "lr" and not 0 < value < float("inf"):
+        if (name == "lr" and not 0 < value < float("inf")) or (name == "clip" and not value > 0):
             raise InputError(f"{flag} is {value}", "it must be greater than 0")
-        if name in ("seed", "probe_every", "clip", "weight_decay", "scale_decay") and not value >= 0:
-            raise InputError(f"{flag} is {value}", "it must not be negative")
+        if name in NOT_NEGATIVE and not 0 <= value < float("inf"):
+            raise InputError(f"{flag} is {value}", "it must be 0 or more, and finite")
         if name == "mask_ratio" and not 0 < value < 1:
             raise InputError(f"{flag} is {value}", "it must lie between 0 and 1")
         if name in ("ema", "warmup", "final_lr") and not 0 <= value <= 1 - (name == "ema") * 1e-9:
             raise InputError(f"{flag} is {value}", "it must lie between 0 and 1")
+    if not all(0 <= beta < 1 for beta in train.betas):
+        raise InputError(f"train.betas is {list(train.betas)}", "both must lie between 0 and 1")
     for flag, value, choices in (
         ("masking", train.masking, kind.maskings),
         ("parallel", settings.parallel, kind.parallel),

@@ -19,11 +19,12 @@ from train.distributed import Ranks, ranks
 from train.evaluate.probe import probe
 from train.evaluate.routing import routing
 from train.journal import Journal
-from train.kinds import kind_of
+from train.kinds import Pretraining, Rows, kind_of
 from train.loggers import open_loggers
 from train.loop import Run, train
+from train.optimise import TrainConfig
 from train.plan import Plan, planned, resumed
-from train.runfolder import CONFIG, PROBE, SUMMARY, claim, clear, origin, write_origin
+from train.runfolder import CONFIG, PROBE, SUMMARY, claim, clear, origin, run_name, write_origin
 from train.settings import settings_of
 from train.terminal import Shown
 
@@ -88,6 +89,7 @@ def run(
             "Start anew with --overwrite or another --out",
         )
     pretraining = plan.kind.pretraining(plan.kind.untrained(plan.model, config.seed).to(among.device), config)
+    drawable(pretraining, config)
     say(report.heading(catalog, plan, chips, validation, pretraining, among))
     journal = Journal(
         folder, config.log_every, (*pretraining.names, "grad_norm"), pretraining.followed, among
@@ -128,6 +130,22 @@ def run(
     return folder
 
 
+def drawable(pretraining: Pretraining, config: TrainConfig) -> None:
+    """Refuse a share of hidden patches that leaves a sensor with none or all of them.
+
+    Raises:
+        InputError: the masks of a step cannot be drawn.
+    """
+    try:
+        pretraining.masks(Rows(0, 0, 1, 1))
+    except ValueError as error:
+        raise InputError(
+            f"{config.masking} masks of {config.mask_ratio:.0%} cannot be drawn",
+            str(error),
+            "Choose another --mask-ratio",
+        ) from error
+
+
 def open_folder(
     folder: Path,
     plan: Plan,
@@ -153,8 +171,8 @@ def open_folder(
     }
     write_origin(folder, {"step": step, **origin(among, about)})
     journal.forget_after(step)
-    settings = plan.settings
-    journal.loggers = open_loggers(settings.loggers, folder, folder.name, asdict(settings), step)
+    settings = asdict(plan.settings)
+    journal.loggers = open_loggers(plan.settings.loggers, folder, run_name(folder), settings, step)
 
 
 def measure(
@@ -187,7 +205,8 @@ def measure(
     layers = routing(model, chips)
     journal.write("routing", step=config.steps, layers=layers)
     if layers:
-        say(report.routing_line(layers, model.config.tokens + 1, model.config.experts * model.config.slots))
+        slots = max(experts * each for experts, each in model.config.mixtures)
+        say(report.routing_line(layers, model.config.tokens + 1, slots))
     return layers
 
 

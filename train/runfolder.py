@@ -77,6 +77,15 @@ def write_origin(folder: Path, entry: dict[str, Any]) -> None:
     write_text(path, json.dumps([*starts, entry], indent=1) + "\n")
 
 
+def run_name(folder: Path) -> str:
+    """What trackers call the run: its folder's name, and when it was first started, in UTC.
+
+    So a run that goes on is found again, and neither one in another folder of that name nor one replaced is.
+    """
+    first = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))[0]
+    return f"{folder.resolve().name}-{datetime.fromisoformat(first['time']):%Y%m%dT%H%M%S}"
+
+
 def _versions() -> dict[str, str]:
     found = {}
     for name in PACKAGES:

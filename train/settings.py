@@ -42,6 +42,17 @@ class Settings:
         return yaml.safe_dump(plain(asdict(self)), sort_keys=False)
 
 
+class _Once(yaml.SafeLoader):
+    """YAML without a key that is said twice, of which only the last would count."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(problem=f"the key {name!r} is said twice")
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path | None) -> dict[str, Any]:
     """What a configuration file says; nothing where there is none.
 
@@ -51,7 +62,7 @@ def read_yaml(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        said = _Once(path.read_text(encoding="utf-8")).get_single_data() or {}
     except OSError as error:
         raise InputError(f"Configuration {path} cannot be read", error.strerror or "") from error
     except yaml.YAMLError as error:
@@ -73,7 +84,10 @@ def assignments(pairs: Sequence[str]) -> dict[str, Any]:
         if not equals or not name:
             raise InputError(f"--set {pair!r} is no assignment", do="Write it as --set train.ema=0.999")
         section, _, key = name.partition(".")
-        parsed = yaml.safe_load(value)
+        try:
+            parsed = _Once(value).get_single_data()
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {pair!r} has a value that is not YAML", str(error)) from error
         found = merged(found, {section: {key: parsed}} if key else {section: parsed})
     return found
 
@@ -120,13 +134,17 @@ def checked(shape: type[T], given: Mapping[str, Any], section: str) -> T:
                 do=f"Did you mean '{where}{near[0]}'?" if near else f"Choose among: {', '.join(known)}",
             )
     try:
-        return TypeAdapter(shape).validate_python(dict(given))
+        found = TypeAdapter(shape).validate_python(dict(given))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join([*([section] if section else []), *(str(part) for part in first["loc"])])
         why = str(first["msg"]).removeprefix("Value error, ")
         shown = "" if "Value error" in first["msg"] else f" is {first['input']!r}"
         raise InputError(f"The configuration's {name or 'values'}{shown}", why) from error
+    for name, value in given.items():
+        if isinstance(value, bool) and getattr(found, name) is not value:  # 1 or 0 otherwise
+            raise InputError(f"The configuration's {where}{name} is {value}", "it should be a number")
+    return found
 
 
 def plain(value: Any) -> Any:

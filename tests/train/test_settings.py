@@ -37,8 +37,9 @@ def test_sections_are_as_strict():
     assert checked(TrainConfig, base, "train").lr == 1e-4  # YAML takes 1e-4 for text
     with pytest.raises(InputError, match=r"unknown key 'train\.acumulate'. Did you mean 'train\.accumulate'"):
         checked(TrainConfig, {**base, "acumulate": 2}, "train")
-    with pytest.raises(InputError, match=r"train\.seed is 'x'"):
-        checked(TrainConfig, {**base, "seed": "x"}, "train")
+    for value, shown in (("x", "'x'"), (True, "True")):
+        with pytest.raises(InputError, match=rf"train\.seed is {shown}"):
+            checked(TrainConfig, {**base, "seed": value}, "train")
 
 
 def test_assignments_are_yaml():
@@ -46,6 +47,8 @@ def test_assignments_are_yaml():
     assert said == {"train": {"ema": 0.999, "betas": [0.9, 0.95]}, "probe": False}
     with pytest.raises(InputError, match="no assignment"):
         assignments(["train.ema"])
+    with pytest.raises(InputError, match="not YAML"):
+        assignments(["train.betas=[0.9,"])
 
 
 @given(nested, nested)
@@ -60,7 +63,7 @@ def test_what_lies_over_wins_and_nothing_else_is_lost(under, over):
             assert value.items() <= both[name].items()
 
 
-@pytest.mark.parametrize("content", ["- a list", "a: [", None])
+@pytest.mark.parametrize("content", ["- a list", "a: [", "train: {lr: 1, seed: 0, lr: 2}", None])
 def test_a_file_that_is_no_configuration_is_refused(tmp_path, content):
     path = tmp_path / "run.yaml"
     if content is not None:

@@ -49,8 +49,8 @@ class CrossSensor(Pretraining):
 
     def describe(self) -> str:
         c = self.model.config
-        experts = f"{c.experts} experts × {c.slots} slots" if c.experts else "no experts"
-        return f"{experts}, patch {c.patch_size} px, {c.tokens} tokens"
+        experts = " and ".join(f"{n} experts × {p} slots" for n, p in c.mixtures)
+        return f"{experts or 'no experts'}, patch {c.patch_size} px, {c.tokens} tokens"
 
     def observe(self) -> dict[str, dict[str, float]]:
         scales = routing_scales(self.model)

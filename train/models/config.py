@@ -10,6 +10,14 @@ from typing import Any
 from train.objectives import RECONSTRUCTIONS
 
 POOLS = ("avg", "token")
+LEAST = {  # of the fields that are numbers, where they are given
+    **dict.fromkeys(
+        ("image_size", "patch_size", "embed_dim", "num_heads", "decoder_dim", "decoder_heads"), 1
+    ),
+    **dict.fromkeys(("mlp_ratio", "slots", "shared_slots"), 1),
+    **dict.fromkeys(("specific_depth", "shared_depth", "decoder_depth", "experts", "shared_experts"), 0),
+    **dict.fromkeys(("umr_weight", "cmr_weight", "mim_weight", "mde_weight"), 0),
+}
 
 
 @dataclass(frozen=True)
@@ -51,9 +59,12 @@ class ModelConfig:
     gather: bool = False  # NT-Xent against the features of all ranks
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "patch_size", "embed_dim", "num_heads", "decoder_dim", "decoder_heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value < float("inf"):
+                raise ValueError(f"{name} is {value}: it must be at least {least}")
+        if not self.tau > 0:
+            raise ValueError(f"tau is {self.tau}: it must be greater than 0")
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"A patch of {self.patch_size} px does not divide a chip of {self.image_size} px"
@@ -63,6 +74,9 @@ class ModelConfig:
                 raise ValueError(f"A width of {dim} must be a multiple of 4 and of its {heads} heads")
         if self.specific_depth + self.shared_depth < 1:
             raise ValueError("An encoder needs at least one block")
+        depth = self.specific_depth + self.shared_depth
+        if far := [block for block in self.moe_blocks or () if not 0 <= block < depth]:
+            raise ValueError(f"moe_blocks names {far}: a sensor's path has blocks 0 to {depth - 1}")
         if self.reconstruction not in RECONSTRUCTIONS or self.pool not in POOLS:
             raise ValueError(
                 f"reconstruction {self.reconstruction!r} must be one of {', '.join(RECONSTRUCTIONS)} "
@@ -71,6 +85,9 @@ class ModelConfig:
         named = {s for pair in self.pairs or () for s in pair} | set(self.band_weights or {})
         if unknown := named - set(self.sensors):
             raise ValueError(f"No sensor is called {', '.join(sorted(unknown))}: {', '.join(self.sensors)}")
+        pairs = [frozenset(pair) for pair in self.pairs or ()]
+        if any(len(pair) != 2 for pair in pairs) or len(set(pairs)) < len(pairs):
+            raise ValueError("pairs must be of two different sensors, each pair once")
         for sensor, weights in (self.band_weights or {}).items():
             if len(weights) != len(self.sensors[sensor]) or min(weights) < 0 or not sum(weights):
                 raise ValueError(f"Band weights of {sensor} must be one for each band, ≥ 0 and not all 0")
@@ -103,6 +120,12 @@ class ModelConfig:
             slots = slots if self.shared_slots is None else self.shared_slots
         mixed = experts > 0 and (self.moe_blocks is None or block in self.moe_blocks)
         return (experts, slots) if mixed else (0, 0)
+
+    @property
+    def mixtures(self) -> list[tuple[int, int]]:
+        """Experts and slots of the blocks that are not dense, each combination once; empty for a CSMAE."""
+        blocks = range(self.specific_depth + self.shared_depth)
+        return [mixed for mixed in dict.fromkeys(map(self.mixture, blocks)) if mixed != (0, 0)]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -3,9 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from train.kinds.csmoe import CrossSensor
 from train.layers import Mlp, SoftMoE, patch_grid, patch_targets
 from train.models import CSMoE, ModelConfig
 from train.objectives import draw_masks
+from train.optimise import TrainConfig
 
 SMALL = ModelConfig(
     sensors={"s2": tuple("abcde"), "s1": ("VV", "VH")},
@@ -146,6 +148,22 @@ def test_experts_sit_in_the_blocks_that_are_named():
     assert kinds == [Mlp, SoftMoE, SoftMoE]
     assert not any(isinstance(m, SoftMoE) for m in CSMoE(replace(SMALL, experts=0)).modules())
     assert not any(isinstance(m, SoftMoE) for m in CSMoE(SMALL).decoders.modules())
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"experts": 0}, "no experts"),
+        ({"experts": 4, "slots": 2}, "4 experts × 2 slots"),
+        ({"experts": 0, "shared_experts": 2, "slots": 3}, "2 experts × 3 slots"),
+        ({"experts": 4, "slots": 1, "shared_experts": 8}, "4 experts × 1 slots and 8 experts × 1 slots"),
+        ({"experts": 4, "moe_blocks": ()}, "no experts"),
+    ],
+)
+def test_a_run_says_which_experts_there_are(fields, said):
+    model = CSMoE(replace(SMALL, **fields))
+    config = TrainConfig(steps=1, batch_size=2, lr=1e-3)
+    assert CrossSensor(model, config).describe().startswith(f"{said}, patch")
 
 
 def test_three_sensors_train_together():
