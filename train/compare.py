@@ -42,23 +42,25 @@ def compare_costs(
     """
     if not 0 < mask_ratio < 1:
         raise InputError(f"--mask-ratio is {mask_ratio}", "it must lie between 0 and 1")
-    chosen = [*dict.fromkeys(presets or COUNTED)]
+    chosen, yardstick = [*dict.fromkeys(presets or COUNTED)], shape(tables.YARDSTICK)
     views: list[RenderableType] = []
     found: list[dict[str, Any]] = []
     for patch in patches or (None,):
         configs = {name: of_any_kind(name)[1].model(PAIR, image_px, patch) for name in chosen}
         costs = {
-            name: (cost(config, mask_ratio, published=True), cost(config, mask_ratio))
+            name: tables.Counted(
+                config.patch_size,
+                cost(config, mask_ratio, published=True),
+                cost(config, mask_ratio),
+                cost(yardstick.model(PAIR, image_px, config.patch_size), mask_ratio, published=True),
+            )
             for name, config in configs.items()
         }
-        px = next(iter(configs.values())).patch_size
-        yardstick = cost(shape(tables.YARDSTICK).model(PAIR, image_px, px), mask_ratio, published=True)
-        title = f"{image_px} px, patches of {px} px, {mask_ratio:.0%} hidden"
-        views.append(tables.cost_table(costs, yardstick, title))
-        for name, (published, run) in costs.items():
+        views.append(tables.cost_table(costs, f"{image_px} px, {mask_ratio:.0%} hidden"))
+        for name, (px, published, run, _) in costs.items():
             if parts:
                 views.append(tables.parts_table(name, published, run))
-            fields = {"preset": name, "image_px": image_px, "patch_px": configs[name].patch_size}
+            fields = {"preset": name, "image_px": image_px, "patch_px": px}
             counts = {"backbone_parameters": run.backbone, "decoder_parameters": run.decoders}
             flops = {
                 "encode": run.encode,

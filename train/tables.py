@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -20,15 +20,25 @@ LOOK: dict[str, Any] = {
 YARDSTICK = "csmae-sesd-base"
 
 
-def cost_table(costs: Mapping[str, tuple[Cost, Cost]], yardstick: Cost, title: str) -> Table:
-    """Parameters and FLOPs of presets, (as published, as run), and shares of the *yardstick*'s as published."""
+class Counted(NamedTuple):
+    """What a preset costs, and what it is compared with."""
+
+    patch_px: int
+    published: Cost
+    run: Cost
+    yardstick: Cost  # as published, at the same image and patch
+
+
+def cost_table(costs: Mapping[str, Counted], title: str) -> Table:
+    """Parameters and FLOPs of presets, as published and as run, and their shares of the yardsticks'."""
     view = Table(
         title=title,
-        caption=f"of a pair; 2 × multiply-add, matrix products only; shares of {YARDSTICK} as published",
+        caption=f"of a pair; 2 × multiply-add, matrix products only; shares of {YARDSTICK} of that patch as published",
         **LOOK,
     )
     view.add_column("preset", no_wrap=True)
     for name in (
+        "patch\npx",
         "backbone\nM",
         "decoders\nM",
         "encode\nGFLOP",
@@ -36,10 +46,11 @@ def cost_table(costs: Mapping[str, tuple[Cost, Cost]], yardstick: Cost, title: s
         "as run\nGFLOP",
     ):
         view.add_column(name, justify="right", no_wrap=True)
-    for name, (published, run) in costs.items():
+    for name, (px, published, run, yardstick) in costs.items():
         encode, step, as_run = published.encode_total, published.step, run.step
         view.add_row(
             name,
+            f"{px}",
             f"{published.backbone / 1e6:.1f}",
             f"{published.decoders / 1e6:.1f}",
             f"{encode / 1e9:.2f} {encode / yardstick.encode_total:4.0%}",

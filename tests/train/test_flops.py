@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from train.cli import app
 from train.flops import attention, cost, measured
+from train.kinds import of_any_kind
 from train.layers.hierarchical import COLLABORATIVE
 from train.layers.routing import Routing
 from train.models import ModelConfig
@@ -154,3 +155,14 @@ def test_the_command_says_what_presets_cost(tmp_path):
         ("csmae-sesd-base", 20),
     ]
     assert rows[1]["backbone_parameters"] == 158_016_000
+
+
+def test_the_table_names_each_presets_patch():
+    """Presets of different patches stand in one table, each beside the yardstick of its own."""
+    names = ("csmae-sesd-base", "ringmoe-small")
+    patches = [of_any_kind(name)[1].model(PAIR, 128).patch_size for name in names]
+    assert len(set(patches)) == 2
+    done = CliRunner().invoke(app, ["flops", *names, "--image-size", "128"])
+    rows = {words[0]: words for words in map(str.split, done.output.splitlines()) if words}
+    assert [int(rows[name][1]) for name in names] == patches
+    assert rows["csmae-sesd-base"][5] == "100%"
