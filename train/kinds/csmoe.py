@@ -26,9 +26,8 @@ class CrossSensor(Pretraining):
         super().__init__(model, config)
         if model.config.mde_weight:
             self.names = (*self.names, "mde")
-        self.sparse = not model.config.cross_pairs(
-            model.config.sensors
-        )  # where no features meet, `fc_norm` rests
+        meeting = model.config.cross_pairs(model.config.sensors)
+        self.sparse = not meeting  # nothing asks for features then, and `fc_norm` has no gradient
 
     def forward(
         self, images: Mapping[str, Tensor], present: Mapping[str, Tensor], rows: Rows
