@@ -129,6 +129,11 @@ class Chips:
         fewer._shard, fewer._row = self._shard[rows], self._row[rows]
         return fewer
 
+    def complete(self) -> Chips:
+        """The chips that have all of the sensors: a blank image has no feature to be judged by."""
+        lacking = self.present(np.arange(len(self)))
+        return self.take(np.flatnonzero(np.all([*lacking.values()], axis=0))) if lacking else self
+
     def in_storage_order(self, chips: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The same chips, those of a shard side by side."""
         return chips[np.lexsort((self._row[chips], self._shard[chips]))]

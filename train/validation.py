@@ -61,7 +61,7 @@ def watch(pretraining: Pretraining, chips: Chips, validation: Chips, seed: int) 
     All ranks compute the same, side by side, since ranks that hold shares of a model can only run it together.
     Labels with too few chips or one class only are left out.
     """
-    bank, queries = chips.some(BANK, seed), validation.some(QUERIES, seed)
+    bank, queries = chips.some(BANK, seed).complete(), validation.some(QUERIES, seed).complete()
     asked, known = labels_of(queries), labels_of(bank)
     fit = [name for name in known if _usable(known[name], MIN_BANK) and _usable(asked[name], MIN_QUERIES)]
     if not fit:

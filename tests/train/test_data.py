@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -12,6 +13,7 @@ from curate.catalog import Catalog, InputError, SensorInfo
 from curate.catalog.schema import METADATA_KEY
 from curate.catalog.shards import SensorChips, checksums, open_shard, pixels, write_shard
 from train.data import Chips, DataConfig, Sensor, open_catalog
+from train.evaluate.images import open_images
 from train.kinds import KINDS, Rows
 from train.loader import Loader, Order
 from train.optimise import TrainConfig
@@ -254,6 +256,30 @@ def test_a_sensor_that_chips_lack_is_masked_and_reaches_nothing(make_catalog, tm
         gradients.append([p.grad.clone() for p in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
     assert all(gradient.isfinite().all() for gradient in gradients[0])
+
+
+def test_features_are_judged_on_chips_that_have_all_sensors(make_catalog, tmp_path):
+    catalog = make_catalog(tmp_path, chips=16)
+    data = DataConfig.of(open_catalog(catalog))
+    everything = open_images(catalog, data, "train+val+test")
+    assert everything.complete() is everything
+    shard = tmp_path / "toy" / "chips" / "00000.arrow"
+    lacking = open_shard.__wrapped__(shard).column("chip_id").take(pa.array([1, 5, 6])).to_pylist()
+    without_s1(shard, [1, 5, 6])
+    open_shard.cache_clear()
+    complete = open_images(catalog, data, "train+val+test")
+    assert complete.ids.tolist() == [chip for chip in everything.ids if chip not in lacking]
+    assert len(open_images(catalog, data, "train+val+test", ["s2"])) == 16
+    assert np.isfinite(complete.band_means()).all()
+
+
+def test_chips_of_which_none_has_all_sensors_are_refused(make_catalog, tmp_path):
+    catalog = make_catalog(tmp_path, chips=16)
+    for shard in (tmp_path / "toy" / "chips").glob("*.arrow"):
+        without_s1(shard, slice(None))
+    open_shard.cache_clear()
+    with pytest.raises(InputError, match="has all of s2, s1"):
+        open_images(catalog, DataConfig.of(open_catalog(catalog)), "train")
 
 
 def test_columns_become_arrays_when_they_are_asked_for(catalog, config):

@@ -78,13 +78,13 @@ def open_images(
     sensors: Sequence[str] | None = None,
     columns: Sequence[str] = (),
 ) -> Chips:
-    """The chips of *split* ("val+test") of a catalog for a model with configuration *data*.
+    """The chips of *split* ("val+test") of a catalog, with all of the sensors, for a model with configuration *data*.
 
     Args:
         columns: of the catalog, besides those that every reader needs; read where the catalog has them.
 
     Raises:
-        InputError: the catalog does not fit the model, or the split is empty.
+        InputError: the catalog does not fit the model, the split is empty, or none of its chips has all sensors.
     """
     catalog = Catalog.open(path, COLUMNS)
     catalog.require_pixels()
@@ -93,6 +93,13 @@ def open_images(
         raise InputError(
             f"Catalog {path} has no chips in split {split}",
             do="Choose among train, val and test, with + between",
+        )
+    chips = chips.complete()
+    if not len(chips):  # none is left
+        wanted = ", ".join(sensor.prefix for sensor in chips.config.sensors)
+        raise InputError(
+            f"No chip of catalog {path} in split {split} has all of {wanted}",
+            do="Name fewer with --sensors",
         )
     if columns:
         more = further_columns(path, columns, chips)

@@ -84,7 +84,7 @@ def probe(model: Model, baseline: Model, bank: Chips, queries: Chips, seed: int 
     Args:
         bank: the train split, whose labels vote; *queries* are of a split that is spatially disjoint from it.
     """
-    bank, queries = bank.some(MAX_BANK, seed), queries.some(MAX_QUERIES, seed)
+    bank, queries = bank.some(MAX_BANK, seed).complete(), queries.some(MAX_QUERIES, seed).complete()
     plans = {name: _plan(name, bank, queries, values) for name, values in labels_of(bank).items()}
     if all(plan.skipped for plan in plans.values()):
         return list(plans.values())
