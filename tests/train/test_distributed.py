@@ -83,16 +83,19 @@ def together(toy, tmp_path_factory):
         (*catalog, "--out", folder / "broken", *QUICK, "--max-steps", 9, "--lr", 1e30),
         (*catalog, "--out", folder / "stopped", *QUICK, *EXACT, "--max-steps", 100_000),
     )
-    started = subprocess.Popen(
-        two_ranks(*lines), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 400
-    while not (folder / "stopped" / "log.jsonl").exists() and time.monotonic() < deadline:
-        assert started.poll() is None, started.communicate()[1]
-        time.sleep(0.05)
-    started.send_signal(signal.SIGTERM)
-    said, errors = started.communicate(timeout=100)
-    return folder, said, errors
+    said, errors = (
+        folder / "said.txt",
+        folder / "errors.txt",
+    )  # files: a full pipe would stop a rank in its words
+    with said.open("w") as out, errors.open("w") as err:
+        started = subprocess.Popen(two_ranks(*lines), env=environment(), stdout=out, stderr=err)
+        deadline = time.monotonic() + 200
+        while not (folder / "stopped" / "log.jsonl").exists() and time.monotonic() < deadline:
+            assert started.poll() is None, errors.read_text()
+            time.sleep(0.05)
+        started.send_signal(signal.SIGTERM)
+        started.wait(timeout=100)
+    return folder, said.read_text(), errors.read_text()
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
