@@ -135,6 +135,9 @@ class Pool:
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows."""
         parts = [group.read(columns) for group in self.groups]
+        if any(part.schema != parts[0].schema for part in parts):  # texts that repeat in some groups only
+            plain_schema = pa.schema([self.schema.field(name) for name in parts[0].column_names])
+            parts = [part.select(plain_schema.names).cast(plain_schema) for part in parts]
         return pa.concat_tables(parts) if parts else self.schema.empty_table()
 
     @classmethod
