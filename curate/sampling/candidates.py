@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from curate.sampling import kernels, levels
-from curate.sampling.arrays import Ints, Small, Words, numbers
+from curate.sampling.arrays import Ints, Small, Tiny, Words, numbers
 from curate.sampling.counting import Task
 from curate.sampling.hashing import start, stream
 from curate.sampling.look import words
@@ -76,19 +77,12 @@ class Wanted:
 def candidates(wanted: Wanted) -> Candidates:
     """The candidates of one group of rows."""
     group, scheme, leaves = wanted.task.group, wanted.task.scheme, wanted.leaves
-    blocks = EqualAreaTable.of_side(scheme.block_deg)
     also = np.zeros(group.rows if len(wanted.also) else 0, np.bool_)
     also[wanted.also] = True
     table = group.read_keyed([*levels.columns(scheme), "place_key", "chip_key"])
     place = numbers(table["place_key"], np.uint32)
     at, leaf, cell, first, chip = kernels.pick(
-        numbers(table["spot"], np.uint64),
-        words(table, scheme),
-        *kernels.table_of(leaves.word),
-        leaves.leaf,
-        leaves.blocks.everywhere(blocks),
-        blocks.columns,
-        blocks.first,
+        *_leaf_arguments(table, scheme, leaves),
         leaves.out,
         wanted.low,
         wanted.high,
@@ -110,10 +104,18 @@ def candidates(wanted: Wanted) -> Candidates:
 def drawable(task: tuple[Task, Leaves]) -> Ints:
     """Rows of one group, by their index in the pool, that can be drawn."""
     counted, leaves = task
-    scheme = counted.scheme
+    table = counted.group.read_keyed(levels.columns(counted.scheme))
+    leaf = kernels.leaves_of(*_leaf_arguments(table, counted.scheme, leaves))
+    leaf[leaves.out] = -1
+    return np.flatnonzero(leaf >= 0) + counted.group.first
+
+
+def _leaf_arguments(
+    table: pa.Table, scheme: levels.Scheme, leaves: Leaves
+) -> tuple[Words, Words, Words, Small, Small, Tiny, Ints, Ints]:
+    """By what the kernels know the leaf of each row of *table*."""
     blocks = EqualAreaTable.of_side(scheme.block_deg)
-    table = counted.group.read_keyed(levels.columns(scheme))
-    leaf = kernels.leaves_of(
+    return (
         numbers(table["spot"], np.uint64),
         words(table, scheme),
         *kernels.table_of(leaves.word),
@@ -122,8 +124,6 @@ def drawable(task: tuple[Task, Leaves]) -> Ints:
         blocks.columns,
         blocks.first,
     )
-    leaf[leaves.out] = -1
-    return np.flatnonzero(leaf >= 0) + counted.group.first
 
 
 def find(task: tuple[Group, Words, int]) -> tuple[Ints, Words]:
