@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,12 @@ class Given:
         """Chips of the catalog, with all of the model's sensors or some."""
         return Chips(self.catalog, narrowed(self.data.on(self.catalog), sensors), split)
 
+    @cached_property
+    def judged(self) -> tuple[Chips, Chips]:
+        """Chips to train and held out that have the judged sensor: the first vote on the second."""
+        bank, queries = (self.chips(split, [self.sensor]).complete() for split in ("train", HELD_OUT))
+        return bank, queries
+
 
 def compress(options: Compression, say: Say = print) -> Path:
     """Write the model of every step under `out`, and say what each costs and scores.
@@ -74,15 +81,16 @@ def compress(options: Compression, say: Say = print) -> Path:
     """
     check(options)
     given = opened(options.weights, options.catalog, options.sensor, options.device)
-    full, sensor, chips, queries = given.model, given.sensor, given.chips("train"), given.chips(HELD_OUT)
+    full, sensor, chips, shown = given.model, given.sensor, given.chips("train"), given.chips(HELD_OUT)
+    bank, queries = given.judged
     use = collect(full, chips)
     say(use_table(use))
-    steps, model, bank, asked = [step("full", full, sensor, chips, queries)], full, chips, queries
+    steps, model = [step("full", full, sensor, bank, queries)], full
 
     def note(name: str, smaller: Model) -> None:
         folder = options.out / name.replace(" ", "-")
         save_weights(folder / WEIGHTS, smaller, narrowed(given.data, smaller.sensors), *given.trained)
-        steps.append(step(name, smaller, sensor, bank, asked, distance(smaller, full, asked)))
+        steps.append(step(name, smaller, sensor, bank, queries, distance(smaller, full, shown)))
 
     def note_and_teach(name: str, smaller: Model) -> None:
         note(name, smaller)
@@ -92,7 +100,7 @@ def compress(options: Compression, say: Say = print) -> Path:
 
     if isinstance(full, RingMoE):
         model = sparse.extract(full, sensor)
-        bank, asked = given.chips("train", [sensor]), given.chips(HELD_OUT, [sensor])
+        shown = given.chips(HELD_OUT, [sensor])
         use = {
             name: {pool: {sensor: by[sensor]} for pool, by in pools.items() if sensor in by}
             for name, pools in use.items()
@@ -117,7 +125,7 @@ def compress(options: Compression, say: Say = print) -> Path:
     simulated = " (simulated)" if given.data.simulated else ""
     caption = (
         f"of images of {sensor}{simulated}; parameters without decoders; distance: squared error of the tokens to the "
-        f"full model's, relative to their variance; {len(chips):,} chips vote on {len(queries):,}; taught: "
+        f"full model's, relative to their variance; {len(bank):,} chips vote on {len(queries):,}; taught: "
         f"{options.distil_steps} steps of distillation"
     )
     fields = {"sensor": sensor, "simulated": given.data.simulated, "steps": [asdict(each) for each in steps]}
@@ -150,16 +158,17 @@ def expand(
             f"{experts} experts and {steps} steps make no larger model", do="Give --experts 1 or more"
         )
     given = opened(weights, catalog, sensor, device)
-    model, chips, queries = given.model, given.chips("train"), given.chips(HELD_OUT)
+    model, chips, shown = given.model, given.chips("train"), given.chips(HELD_OUT)
+    bank, queries = given.judged
     use = collect(model, chips)
     if isinstance(model, RingMoE):
         grown: Model = sparse.grow(model, use, experts, seed=seed)
     else:
         grown = soft.grow(as_csmoe(model), use, experts, seed=seed)
-    scored = [step("full", model, given.sensor, chips, queries)]
+    scored = [step("full", model, given.sensor, bank, queries)]
 
     def note(name: str) -> None:
-        scored.append(step(name, grown, given.sensor, chips, queries, distance(grown, model, queries)))
+        scored.append(step(name, grown, given.sensor, bank, queries, distance(grown, model, shown)))
 
     note(f"{experts} more")
     losses = adapt(grown, experts, chips, steps, lr=lr, seed=seed)
@@ -173,7 +182,7 @@ def expand(
         fields["loss"] = {"first": first, "last": last}
         told += f"; loss of the first {n} of {steps} steps {first:.4f} -> of the last {n} {last:.4f}"
     fields["steps"] = [asdict(each) for each in scored]
-    caption = f"of images of {given.sensor}; {len(chips):,} chips vote on {len(queries):,}"
+    caption = f"of images of {given.sensor}; {len(bank):,} chips vote on {len(queries):,}"
     say(Shown(Group(steps_table(scored, f"growth of {weights}", caption), told), fields))
     return out
 
@@ -206,7 +215,7 @@ def opened(weights: Path, catalog: Path, sensor: str | None, device: str | None)
         about = json.loads(file.metadata()[KEY])
     trained = TrainConfig.from_json(about["train"]), int(about["step"])
     given = Given(model, data, trained, open_catalog(catalog), sensor or model.sensors[0])
-    if not len(given.chips("train")) or not len(given.chips(HELD_OUT)):
+    if not all(map(len, given.judged)):
         raise InputError(f"Catalog {catalog} needs chips to train and chips held out", do="curate sample")
     return given
 

@@ -44,8 +44,7 @@ def step(
     distance: float | None = None,
     seconds: float = 2.0,
 ) -> Step:
-    """Cost and scores of *model* as an encoder of *sensor*, on the chips that have all of its sensors."""
-    bank, queries = bank.complete(), queries.complete()
+    """Cost and scores of *model* as an encoder of *sensor*, which all chips have."""
     inside, outside = embed(model, bank)[sensor], embed(model, queries)[sensor]
     near, linear = {}, {}
     asked = labels_of(queries)
