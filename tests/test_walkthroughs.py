@@ -141,7 +141,7 @@ NOTEBOOK = """
 import geopandas, pyarrow, curate, train
 assert all("site-packages" in module.__file__ for module in (curate, train)), curate.__file__
 chips = curate.sample(50, cut=False, workers=1)
-assert isinstance(chips, geopandas.GeoDataFrame) and len(chips) == 50 and chips.crs.to_epsg() == 4326
+assert isinstance(chips, geopandas.GeoDataFrame) and len(chips) == 50 and chips.crs == "OGC:CRS84"
 assert isinstance(curate.pair(workers=1), pyarrow.Table)
 assert curate.measure()["splits"]["all"]["rows"] == 50
 assert curate.report().exists() and not curate.validate("catalogs/eu.parquet")
