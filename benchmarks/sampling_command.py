@@ -1,12 +1,11 @@
 """How long `curate sample --no-cut` takes as a whole on a pool of any size, its catalog written, and how much memory.
 
-    python benchmarks/synthetic_pool.py POOL --rows 10M
     curate catalog --region LI --archive simulated --budget 10 --root ROOT
-    python benchmarks/sampling_command.py ROOT --pool POOL --budget 1M
+    python benchmarks/sampling_command.py ROOT --rows 10M --budget 1M
 
-The candidates of POOL take the place of the region's own, with all the columns that `curate describe` writes: place and
-descriptors are theirs, scenes those of the region's chips. The draw is made once with nothing counted before, and again
-with the counts kept. Wall-clock and processor seconds and the peak of resident memory, imports included.
+Candidates of `synthetic_pool.py` take the place of the region's own, with all columns that `curate describe` writes:
+place and descriptors are theirs, scenes those of the region's chips. The draw is made once with nothing counted before,
+and again with the counts kept. Wall-clock and processor seconds and the peak of resident memory, imports included.
 """
 
 from __future__ import annotations
@@ -17,15 +16,18 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
-from synthetic_pool import STEP_DEG, number_of
+from synthetic_pool import STEP_DEG, make, number_of
 
 from curate.catalog.geoparquet import read_metadata, write_geoparquet
+from curate.sampling.keys import legend
 
 SAME_SCENE_ROWS = 4000
 
@@ -59,18 +61,28 @@ def whole(part: pa.Table, like: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=like.schema)
 
 
-def widen(folder: Path, pool: Path) -> None:
-    """Put the candidates of *pool* in the place of those in *folder*."""
-    own = sorted(folder.glob("part-*.parquet"))
-    metadata = read_metadata(own[0]) or {}
-    like = pa.concat_tables(pq.read_table(path).replace_schema_metadata(None) for path in own)
-    parts = sorted(pool.glob("*.parquet"))
-    for path in own:
-        path.unlink()
-    for i, path in enumerate(parts):
-        table = whole(pq.read_table(path).replace_schema_metadata(None), like)
-        legend = {"climates": (read_metadata(path) or {})["climates"], "parts": len(parts)}
-        write_geoparquet(table, folder / f"part-{i:05d}.parquet", metadata | legend)
+def write_wide(table: pa.Table, path: Path, like: pa.Table, metadata: dict[str, Any]) -> None:
+    """Write a part of a pool with the columns of *like*."""
+    if table.num_columns < like.num_columns:
+        metadata = metadata | {"climates": legend(table)}
+        table = whole(table, like)
+    else:  # a part that was written and is cut to size
+        metadata = read_metadata(path) or {}
+    write_geoparquet(table, path, metadata, quick=True)
+
+
+def widen(folder: Path, rows: int, workers: int) -> None:
+    """Put *rows* synthetic candidates in the place of those in *folder*; goes on where it was stopped."""
+    own = folder.parent / "own"
+    if not own.exists():
+        folder.rename(own)
+    parts = sorted(own.glob("part-*.parquet"))
+    like = pa.concat_tables(pq.read_table(path).replace_schema_metadata(None) for path in parts)
+    metadata = read_metadata(parts[0]) or {}
+    make(folder, rows, workers, partial(write_wide, like=like, metadata=metadata))
+    first, *others = sorted(folder.glob("part-*.parquet"))
+    complete = (read_metadata(first) or {}) | {"parts": 1 + len(others)}
+    write_geoparquet(pq.read_table(first), first, complete, quick=True)
 
 
 def measured(root: Path, budget: str, workers: int) -> tuple[float, float, float]:
@@ -95,15 +107,14 @@ def measured(root: Path, budget: str, workers: int) -> tuple[float, float, float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("root", type=Path)
-    parser.add_argument("--pool", type=Path, help="put its candidates in the place of the region's")
+    parser.add_argument("--rows", type=number_of, help="put so many candidates in the place of the region's")
     parser.add_argument("--budget", default="1M")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only-make", action="store_true")
     options = parser.parse_args()
-    (folder,) = (path.parent for path in options.root.glob("*/pool"))
-    if options.pool:
-        widen(folder / "pool", options.pool)
-        print(f"{number_of(options.budget):,} rows to draw from {options.pool.name}")
+    (folder,) = (path.parent for path in options.root.glob("*/pairs.parquet"))
+    if options.rows:
+        widen(folder / "pool", options.rows, options.workers)
     if options.only_make:
         return
     shutil.rmtree(folder / "counts", ignore_errors=True)

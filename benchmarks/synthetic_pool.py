@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -35,6 +36,7 @@ NODES = 17  # points along a tile at which fields are worked out
 STEP_DEG = 1.2 / 111.195
 TILES = 11_750
 FILE_ROWS = 1_000_000
+Write = Callable[[pa.Table, Path], None]
 PRESENCE = 0.05  # a class is present in a chip from this share of it
 
 
@@ -138,9 +140,9 @@ def rows_of(tile: int, keep: float) -> pa.Table:
     return table.append_column(kind, kinds(table, CLASSES, PRESENCE))
 
 
-def write_part(task: tuple[Path, range, float]) -> int:
+def write_part(task: tuple[Path, range, float, Write]) -> int:
     """Write the candidates of some tiles as one file, where it is not there yet; how many there are."""
-    path, which, keep = task
+    path, which, keep, write = task
     if path.exists():
         return pq.read_metadata(path).num_rows
     table = pa.concat_tables(rows_of(tile, keep) for tile in which)
@@ -148,16 +150,16 @@ def write_part(task: tuple[Path, range, float]) -> int:
     return table.num_rows
 
 
-def write(table: pa.Table, path: Path) -> None:
+def write_narrow(table: pa.Table, path: Path) -> None:
     """Write *table* as `curate describe` writes a part of a pool."""
     metadata = {"presence": PRESENCE, "climates": legend(table)}
     table = table.replace_schema_metadata({b"curate": json.dumps(metadata).encode()})
     part = path.with_suffix(".part")
-    pq.write_table(table, part, row_group_size=131_072, **encodings(table.schema, level=1))
+    pq.write_table(table, part, row_group_size=131_072, **encodings(table.schema, quick=True))
     part.rename(path)
 
 
-def make(folder: Path, rows: int, workers: int) -> None:
+def make(folder: Path, rows: int, workers: int, write: Write = write_narrow) -> None:
     """A pool of exactly *rows* candidates in files of about a million; goes on where it was stopped."""
     folder.mkdir(parents=True, exist_ok=True)
     share = {1_000_000: 1500, 10_000_000: 5000}.get(rows, TILES)
@@ -167,7 +169,7 @@ def make(folder: Path, rows: int, workers: int) -> None:
     left = rows
     with ProcessPoolExecutor(workers) as pool:
         paths = [folder / f"part-{k:05d}.parquet" for k in range(len(parts))]
-        tasks = [(path, part, keep) for path, part in zip(paths, parts, strict=True)]
+        tasks = [(path, part, keep, write) for path, part in zip(paths, parts, strict=True)]
         for path, number in zip(paths, pool.map(write_part, tasks), strict=True):
             if number > left:  # the last file that is needed
                 if left:

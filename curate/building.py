@@ -9,7 +9,7 @@ earlier round has drawn, so that the result depends on the recipe alone, not on 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,8 +25,15 @@ from curate import __version__
 from curate.catalog import shards
 from curate.catalog.errors import InputError, RunError
 from curate.catalog.files import sweep
-from curate.catalog.geoparquet import write_geoparquet
-from curate.catalog.schema import HREFS, CatalogMeta, DescriptorInfo, SensorInfo, catalog_schema
+from curate.catalog.geoparquet import ROW_GROUP_ROWS, write_row_groups
+from curate.catalog.schema import (
+    HREFS,
+    PLAIN_COLUMNS,
+    CatalogMeta,
+    DescriptorInfo,
+    SensorInfo,
+    catalog_schema,
+)
 from curate.catalog.statistics import BandStatistics, write_statistics
 from curate.console import progress, say
 from curate.engine import Engine
@@ -172,6 +179,7 @@ class _Seen:
 
     def __init__(self, pool: Pool, sensors: Sequence[SensorInfo], assets: Assets) -> None:
         self._pool, self._sensors, self._assets = pool, sensors, assets
+        self._columns = [name for name in pool.schema.names if name not in PLAIN_COLUMNS]
         self._rows = np.empty(0, np.int64)
         self._chips: pa.Table | None = None
         self._keys: pa.Array | None = None
@@ -180,7 +188,7 @@ class _Seen:
         """*rows* of the pool in their order, and their keys; read only where they have not been before."""
         new = rows[~np.isin(rows, self._rows)]
         if len(new):
-            chips = self._pool.take(new)
+            chips = self._pool.take(new, self._columns, coded=True)
             keys = chip_keys(chips, self._sensors, self._assets)
             self._rows = np.concatenate([self._rows, new])
             self._chips = chips if self._chips is None else pa.concat_tables([self._chips, chips])
@@ -309,11 +317,10 @@ def write_catalog(
     for info in sensors:
         scenes = pc.dictionary_encode(drawn.chips[f"{info.prefix}_id"]).combine_chunks()
         files = pa.array([hrefs[info.sensor, scene] for scene in scenes.dictionary.to_pylist()], HREFS)
-        columns[f"{info.prefix}_hrefs"] = files.take(scenes.indices)
+        columns[f"{info.prefix}_hrefs"] = pa.DictionaryArray.from_arrays(scenes.indices, files)
     legend = {int(code): name for code, name in source["legend"].items()}
     further = tuple(DescriptorInfo(**column) for column in source["further"])
     schema = catalog_schema(prefixes, list(legend), further)
-    table = pa.Table.from_arrays([_cast(columns[field.name], field.type) for field in schema], schema=schema)
     meta = CatalogMeta(
         region=workspace.slug,
         chip_px=recipe.chips.size_px,
@@ -333,15 +340,26 @@ def write_catalog(
     )
     cut = int((where >= 0).sum())
     if cut:
-        write_statistics(workspace.statistics, _statistics(table, folder, sensors))
-    write_geoparquet(table, workspace.catalog, meta.to_json())
+        where_cut = pa.table({name: columns[name] for name in ("shard", "shard_row", "split")})
+        write_statistics(workspace.statistics, _statistics(where_cut, folder, sensors))
+    groups = _row_groups(columns, schema, len(where))
+    write_row_groups(groups, workspace.catalog, schema, drawn.chips, meta.to_json())
     return cut
 
 
-def _strata(drawn: Draw) -> pa.ChunkedArray:
-    """The stratum of each row; few texts, so not one by one."""
+def _strata(drawn: Draw) -> pa.DictionaryArray:
+    """The stratum of each row."""
     labels = pa.array(drawn.labels.tolist(), pa.string())
-    return pa.chunked_array([labels.take(pa.array(drawn.label))])
+    return pa.DictionaryArray.from_arrays(pa.array(drawn.label), labels)
+
+
+def _row_groups(columns: dict[str, Any], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
+    """The catalog's rows, some at a time: a text that stands for many rows is written out only here."""
+    for first in range(0, rows, ROW_GROUP_ROWS):
+        some = slice(first, first + ROW_GROUP_ROWS)
+        yield pa.Table.from_arrays(
+            [_cast(columns[name][some], schema.field(name).type) for name in schema.names], schema=schema
+        )
 
 
 def _pixel_columns(known: Known, where: npt.NDArray[np.int64], prefixes: list[str]) -> dict[str, Any]:
@@ -358,6 +376,8 @@ def _hrefs(workspace: Workspace) -> dict[tuple[str, str], list[dict[str, str]]]:
 
 
 def _cast(values: Any, dtype: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    if isinstance(values, pa.DictionaryArray):
+        return values.dictionary.take(values.indices)
     return values.cast(dtype) if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, dtype)
 
 

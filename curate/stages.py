@@ -328,7 +328,7 @@ def describe(recipe: Recipe, workspace: Workspace, engine: Engine) -> Summary:
             "unknown": nulls,
             "climates": legend(described.pool),
         }
-        write_geoparquet(described.pool, paths[missing[i]], {**metadata, **account})
+        write_geoparquet(described.pool, paths[missing[i]], {**metadata, **account}, quick=True)
     accounts = [read_metadata(path) or {} for path in paths]
     came_in = sum(account["came_in"] for account in accounts)
     rejected: dict[str, int] = {}

@@ -203,6 +203,7 @@ KEY_COLUMNS: tuple[
 )
 
 PLAIN_COLUMNS = tuple(name for name, *_ in KEY_COLUMNS)  # stored as they are, which is read fastest
+UNIQUE_COLUMNS = ("chip_id", "geometry", "place")  # hardly a value comes twice
 
 SAMPLE_COLUMNS: tuple[Column, ...] = (
     ("stratum", pa.string(), False, "Stratum the chip was drawn from."),

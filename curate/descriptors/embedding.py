@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from curate.catalog.errors import InputError
 from curate.catalog.schema import DescriptorInfo
@@ -15,6 +15,9 @@ from curate.descriptors.candidates import Candidates
 from curate.grid import Floats
 from curate.recipe import Recipe
 from curate.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 COLUMN = "embedding"  # of the file and of the pool
 _BATCH_ROWS = 16_384
@@ -80,6 +83,8 @@ def open_descriptor(recipe: Recipe, workspace: Workspace) -> Embedding:
 
 
 def _dataset(path: str) -> ds.Dataset:
+    import pyarrow.dataset as ds
+
     try:
         dataset = ds.dataset(path, format="parquet")
     except (OSError, pa.ArrowInvalid) as error:

@@ -45,7 +45,9 @@ def written(pool: pa.Table, folder: Path, **metadata: Any) -> list[Path]:
     folder.mkdir(exist_ok=True)
     paths = [folder / "part-0.parquet", folder / "part-1.parquet"]
     for path, part in zip(paths, (whole.slice(0, 2500), whole.slice(2500)), strict=True):
-        pq.write_table(part, path, row_group_size=700, data_page_size=1024, **encodings(whole.schema, 1))
+        pq.write_table(
+            part, path, row_group_size=700, data_page_size=1024, **encodings(whole.schema, quick=True)
+        )
     return paths
 
 
