@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -41,6 +42,8 @@ def _root(
 
 def main() -> None:
     """Entry point: errors of the input end with one line and exit code 2, failed runs with 1."""
+    # milliseconds: what pyarrow frees it soon asks for again, and the system would clear every page anew
+    os.environ.setdefault("MIMALLOC_PURGE_DELAY", "100")
     try:
         app()
     except Exception as error:
