@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from curate.recipe import Splits
 
 TRAIN, VAL, TEST = range(len(SPLITS))
+_ONE_IN = 100  # rows that tell roughly how near splits come
 _SPOT_KM = 2e-5  # by which the distance of two spots may differ from that of their places
 
 
@@ -156,7 +157,9 @@ def least_km(lon: Floats, lat: Floats, split: npt.NDArray[np.str_]) -> float | N
     train, evaluation = points[split == SPLITS[TRAIN]], points[split != SPLITS[TRAIN]]
     if not len(train) or not len(evaluation):
         return None
-    return float(kilometres(_nearest(train, evaluation).min()))
+    few, many = sorted((train, evaluation), key=len)
+    reach = _nearest(few, many[::_ONE_IN]).min()  # no more than this: most of the others need not look so far
+    return float(kilometres(_nearest(few, many, reach).min()))
 
 
 def _nearest(these: Floats, of: Floats, reach: float = np.inf) -> Floats:
