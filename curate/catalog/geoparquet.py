@@ -106,6 +106,9 @@ def encodings(schema: pa.Schema, *, quick: bool = False) -> dict[str, Any]:
             and column.physical_type not in ("FLOAT", "DOUBLE")
         ],
         "compression": codec,
+        "write_statistics": [
+            path for path in codec if ".list." not in path
+        ],  # least and most of lists tell nothing
         "compression_level": {path: _LEVEL for path, name in codec.items() if name == "zstd"},
     }
 
