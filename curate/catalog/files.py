@@ -9,6 +9,7 @@ import mmap
 import os
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,14 +69,17 @@ class Hashed(io.RawIOBase):
     """A new file at *path* that is written and hashed (SHA-256) at once, past the page cache where that can be.
 
     A large file that nobody is about to read costs half of the processor's time so, and leaves to the page cache what
-    is being read. Disks take whole blocks only: what is left of the last one goes the usual way.
+    is being read. While the disk takes one room the next is filled and hashed. Disks take whole blocks only: what is
+    left of the last one goes the usual way.
     """
 
     def __init__(self, path: Path) -> None:
         self.digest = hashlib.sha256()
         self._file = path.open("wb", buffering=0)
-        self._room = mmap.mmap(-1, _ROOM)  # begins where a page does, as disks want it
+        self._rooms = _lent_rooms()
         self._used = 0
+        self._disk = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
         self._direct = bool(_DIRECT) and self._past_cache(True)
 
     def writable(self) -> bool:
@@ -90,15 +94,24 @@ class Hashed(io.RawIOBase):
         return len(view)
 
     def _add(self, part: memoryview) -> None:
-        fits = part[: _ROOM - self._used]
-        self._room[self._used : self._used + len(fits)] = fits
+        fits = part[: len(self._rooms[0]) - self._used]
+        self._rooms[0][self._used : self._used + len(fits)] = fits
         self._used += len(fits)
-        if self._used == _ROOM:
-            self._put()
+        if self._used == len(self._rooms[0]):
+            self._wait()
+            self._writing = self._disk.submit(self._put, self._rooms[0], 0, self._used)
+            self._rooms.reverse()
+            self._used = 0
             self._add(part[len(fits) :])
 
-    def _put(self) -> None:
-        with memoryview(self._room)[: self._used] as held:
+    def _wait(self) -> None:
+        """Until the disk has taken what it was given."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _put(self, room: mmap.mmap, start: int, stop: int) -> None:
+        with memoryview(room)[start:stop] as held:
             done = 0
             while done < len(held):  # a disk may take a part
                 try:
@@ -106,10 +119,8 @@ class Hashed(io.RawIOBase):
                 except OSError:
                     if not self._direct:
                         raise
-                    self._direct = self._past_cache(
-                        False
-                    )  # not on this disk; or the usual way says what is wrong
-        self._used = 0
+                    # not on this disk; or the usual way says what is wrong
+                    self._direct = self._past_cache(False)
 
     def _past_cache(self, wanted: bool) -> bool:
         handle = self._file.fileno()
@@ -124,12 +135,28 @@ class Hashed(io.RawIOBase):
         """Write what is left."""
         if not self.closed:
             try:
+                self._wait()
+                whole = self._used // mmap.PAGESIZE * mmap.PAGESIZE
+                self._put(self._rooms[0], 0, whole)
                 if self._direct:
                     self._direct = self._past_cache(False)
-                self._put()
+                self._put(self._rooms[0], whole, self._used)
             finally:
+                self._disk.shutdown()
+                _ROOMS.append(self._rooms)
                 self._file.close()
                 super().close()
+
+
+_ROOMS: list[list[mmap.mmap]] = []  # pairs that nobody uses now: new memory would have to be cleared for every file
+
+
+def _lent_rooms() -> list[mmap.mmap]:
+    """Two rooms that begin where a page does, as disks want it."""
+    try:
+        return _ROOMS.pop()
+    except IndexError:
+        return [mmap.mmap(-1, _ROOM) for _ in range(2)]
 
 
 def digest(path: Path) -> str:

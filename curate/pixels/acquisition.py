@@ -37,7 +37,7 @@ class ChipArrays:
     @classmethod
     def room(cls, chips: int, info: SensorInfo, size_px: int) -> ChipArrays:
         side = (size_px, size_px)
-        pixels = np.full((chips, len(info.bands), *side), info.nodata, info.dtype)
+        pixels = np.empty((chips, len(info.bands), *side), info.dtype)
         return cls(
             pixels, np.empty((chips, *side), bool), np.empty((chips, *side), bool), np.empty(chips, bool)
         )

@@ -76,6 +76,7 @@ def test_a_hashed_file_holds_what_was_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direct: bool, sizes: list[int]
 ) -> None:
     monkeypatch.setattr(files, "_ROOM", 8192)
+    monkeypatch.setattr(files, "_ROOMS", [])
     write = os.write
 
     def refused_past_the_cache(handle: int, data: bytes) -> int:
