@@ -148,7 +148,9 @@ class Hashed(io.RawIOBase):
                 super().close()
 
 
-_ROOMS: list[list[mmap.mmap]] = []  # pairs that nobody uses now: new memory would have to be cleared for every file
+_ROOMS: list[
+    list[mmap.mmap]
+] = []  # pairs that nobody uses now: new memory would have to be cleared for every file
 
 
 def _lent_rooms() -> list[mmap.mmap]:

@@ -25,7 +25,7 @@ from curate.compiled import compiled
 from curate.gdal import opened
 from curate.pixels.resampling import Held, Singles, Taps, resample, resample_and_store, taps
 from curate.pixels.storing import Storing, store
-from curate.pixels.tiles import Tiles
+from curate.pixels.tiles import Bytes, Tiles, Windows, put
 from curate.pixels.windows import ChipGrid, aligned, warped
 from curate.signing import hide
 
@@ -62,7 +62,10 @@ class Layer:
     def __init__(self, reading: Reading, grid: ChipGrid, batch: Ints) -> None:
         self.reading, self.grid, self.batch = reading, grid, batch
         self.decoded = 0  # units read so far
-        self._to_load = len(np.unique(batch))
+        numbers, first = np.unique(batch, return_index=True)
+        ends = [*first[1:].tolist(), len(batch)]
+        self._chips = {k: slice(*ab) for k, *ab in zip(numbers.tolist(), first.tolist(), ends, strict=True)}
+        self._to_load = len(numbers)
         self._lock = Lock()  # GDAL allows one thread at a time in a dataset
         self._open = ExitStack()
         self._source: Any = None
@@ -92,20 +95,20 @@ class Layer:
         Returns:
             (chips, size_px, size_px); positions of failures count the batch's chips.
         """
-        chips = np.flatnonzero(self.batch == number)
-        size = self.grid.size_px
+        chips, size = self._chips[number], self.grid.size_px
+        count = chips.stop - chips.start
         if self._broken is not None:
-            nothing = np.full((len(chips), size, size), np.nan, np.float32)
-            return nothing, dict.fromkeys(range(len(chips)), self._broken)
-        values = np.empty((len(chips), size, size), np.float32)
+            nothing = np.full((count, size, size), np.nan, np.float32)
+            return nothing, dict.fromkeys(range(count), self._broken)
+        values = np.empty((count, size, size), np.float32)
         whole = self._whole[chips]
         into = values if whole.all() else np.full((int(whole.sum()), size, size), np.nan, np.float32)
         if len(into):
-            resample(self._windows(chips[whole]), self._taps.weights, into)
+            resample(self._windows(chips, whole), self._taps.weights, into)
         if into is not values:
             values[whole] = into
         for i in np.flatnonzero(~whole).tolist():
-            values[i] = self._warped.pop(int(chips[i]), np.float32(np.nan))
+            values[i] = self._warped.pop(chips.start + i, np.float32(np.nan))
         return values, self._let_go(chips)
 
     def store(
@@ -117,26 +120,28 @@ class Layer:
             out: (chips, bands, size_px, size_px).
             data: booleans, (chips, size_px, size_px); becomes False where no data is.
         """
-        chips = np.flatnonzero(self.batch == number)
+        chips = self._chips[number]
         if self._broken is not None:
             out[rows, band], data[rows] = how.nodata, False
-            return dict.fromkeys(range(len(chips)), self._broken)
+            return dict.fromkeys(range(len(rows)), self._broken)
         whole = self._whole[chips]
         if whole.any():
-            windows, weights = self._windows(chips[whole]), self._taps.weights
-            resample_and_store(windows, weights, how, rows[whole], band, out, data)
-        nothing = np.full((self.grid.size_px,) * 2, np.nan, np.float32)
+            windows = self._windows(chips, whole)
+            resample_and_store(windows, self._taps.weights, how, rows[whole], band, out, data)
         for i in np.flatnonzero(~whole).tolist():
-            store(self._warped.pop(int(chips[i]), nothing), how, out[rows[i], band], data[rows[i]])
+            chip = self._warped.pop(chips.start + i, None)
+            if chip is None:
+                chip = np.full((self.grid.size_px,) * 2, np.nan, np.float32)
+            store(chip, how, out[rows[i], band], data[rows[i]])
         return self._let_go(chips)
 
-    def _windows(self, chips: Ints) -> Held:
-        """The windows of some chips, as far as they could be read."""
+    def _windows(self, chips: slice, some: Booleans) -> Held:
+        """The windows of some of the *chips*, as far as they could be read."""
         nodata = np.float32(np.nan if self.nodata is None else self.nodata)
-        place = np.where(self._gap[chips] < 0, self._place[chips], -1)
-        return Held(self._held, place, self._top[chips], self._left[chips], *self._shape, nodata)
+        place = np.where(self._gap[chips] < 0, self._place[chips], -1)[some]
+        return Held(self._held, place, self._top[chips][some], self._left[chips][some], *self._shape, nodata)
 
-    def _let_go(self, chips: Ints) -> Failures:
+    def _let_go(self, chips: slice) -> Failures:
         """Give the room of chips to others; which of them could not be read."""
         held = self._place[chips]
         self._free.extend(held[held >= 0].tolist())
@@ -145,9 +150,10 @@ class Layer:
         for i in np.flatnonzero(gap >= 0).tolist():
             y, x = divmod(int(gap[i]), self._count[1])
             found[i] = self._failed[y, x]
-        return found | {
-            i: self._unwarped.pop(chip) for i, chip in enumerate(chips.tolist()) if chip in self._unwarped
-        }
+        if self._unwarped:
+            every = range(chips.start, chips.stop)
+            found |= {i: self._unwarped.pop(chip) for i, chip in enumerate(every) if chip in self._unwarped}
+        return found
 
     def close(self) -> None:
         """Close the file; what was read stays."""
@@ -202,7 +208,6 @@ class Layer:
         kind, length = self._source.dtypes[0], self._taps.length
         self._held = np.empty((self._most_at_once(begin[some], self.batch[some]), length, length), kind)
         self._free.extend(range(len(self._held)))
-        self._block = np.empty(self._unit, kind)
 
     def _most_at_once(self, begin: Ints, batch: Ints) -> int:
         """Chips whose windows are held at a time where batches are read shortly before they are taken."""
@@ -253,25 +258,24 @@ class Layer:
     def _read_run(self, top: int, bottom: int, left: int, right: int) -> None:
         """Read neighbouring units at once, so that GDAL asks for all of their bytes in one go."""
         (height, width), whole = self._unit, self._shape
-        window = Window.from_slices(
-            (top * height, min(bottom * height, whole[0])), (left * width, min(right * width, whole[1]))
-        )
+        at = top * height, left * width
+        size = min(bottom * height, whole[0]) - at[0], min(right * width, whole[1]) - at[1]
         self.decoded += (bottom - top) * (right - left)
-        if (bottom - top) * (right - left) > 1:
-            self._spread(self._source.read(1, window=window), window)
-            return
-        block = self._block[: window.height, : window.width]
-        if self._tiles is None or not self._tiles.read(top, left, self._block):
-            self._source.read(1, window=window, out=block)
-        self._spread(block, window)
+        block: Bytes | None = None
+        if self._tiles is not None and (bottom - top) * (right - left) == 1:
+            block = self._tiles.inflated(top, left)
+        if block is None or self._tiles is None:
+            values = self._source.read(1, window=Window(at[1], at[0], size[1], size[0]))
+            put(values, at, self._under(at, size))
+        else:
+            self._tiles.put(block, at, size, self._under(at, size))
 
-    def _spread(self, values: npt.NDArray[Any], window: Window) -> None:
-        """Put pixels that were read into the windows of all chips on them."""
-        at = window.row_off, window.col_off
-        chips = _under(self._top, self._left, self._taps.length, *at, *values.shape)
+    def _under(self, at: tuple[int, int], size: tuple[int, int]) -> Windows:
+        """The windows of all chips on a rectangle that was read."""
+        chips = _under(self._top, self._left, self._taps.length, *at, *size)
         for chip in chips[self._place[chips] < 0].tolist():
             self._place[chip] = self._room()
-        _copy(values, *at, self._top[chips], self._left[chips], self._place[chips], self._held)
+        return Windows(self._top[chips], self._left[chips], self._place[chips], self._held)
 
     def _room(self) -> int:
         """A place for one more chip's window; where there is none their number is doubled."""
@@ -285,7 +289,8 @@ class Layer:
 
     def _warp(self, number: int) -> None:
         """Warp the batch's chips that do not lie on the band's grid."""
-        for chip in np.flatnonzero((self.batch == number) & ~self._whole).tolist():
+        chips = self._chips[number]
+        for chip in (chips.start + np.flatnonzero(~self._whole[chips])).tolist():
             one = self.grid.take(np.array([chip]))
             try:
                 self._warped[chip] = warped(
@@ -320,20 +325,6 @@ def _under(top: Any, left: Any, length: int, y: int, x: int, height: int, width:
         found[count] = i
         count += int(below & beside & (top[i] + length > y) & (left[i] + length > x))
     return found[:count].copy()
-
-
-@compiled
-def _copy(values: Any, y: int, x: int, top: Any, left: Any, place: Any, held: Any) -> None:
-    """Put pixels from (y, x) on into the windows that begin at (top, left)."""
-    height, width = values.shape
-    length = held.shape[1]
-    for i in range(len(place)):
-        first, last = max(left[i], x), min(left[i] + length, x + width)
-        for line in range(max(top[i], y), min(top[i] + length, y + height)):
-            source = values[line - y, first - x : last - x]
-            into = held[place[i], line - top[i], first - left[i] : last - left[i]]
-            for k in range(len(into)):  # an assignment of slices would take four times as long
-                into[k] = source[k]
 
 
 def is_remote(href: str) -> bool:

@@ -17,20 +17,19 @@ from curate.compiled import compiled
 
 Ints = npt.NDArray[np.int64]
 LINEAR, DECIBEL, LOGARITHM = 0, 1, 2  # values are kept as they are; are dB already; become dB
-_HALF_EVEN = 1.5 * 2.0**52  # added and taken off again it rounds as IEEE 754 does
 _EXPONENT = 2.0**52 + 1023  # of a double, read as the last bits of another one
 _PARTS = 8  # histograms side by side: a pixel need not wait for its neighbour's count
 
 
 class Storing(NamedTuple):
-    """values × gain + shift, in dB where *unit* says so, then × per_step + zero, is the stored number of a band."""
+    """values × gain + shift is the stored number of a band; where *unit* tells of dB, × per_step + zero after that."""
 
     gain: float
     shift: float
     unit: int  # LINEAR, DECIBEL or LOGARITHM
     factor: float  # of the logarithm: 10 for power, 20 for amplitude
     floor_db: float  # what is not above it becomes it
-    per_step: float
+    per_step: float  # 1 and 0 where *unit* is LINEAR
     zero: float
     below: float  # stored numbers below this are no measurement but fill
     lowest: float
@@ -48,10 +47,11 @@ def store(values: Any, how: Any, out: Any, data: Any) -> None:
         data: booleans, (rows, columns); becomes False where no data is.
     """
     numbers = np.empty(values.shape[1], np.float64)
+    unknown = out.dtype.type(how.nodata)
     for y in range(values.shape[0]):
         line, row, known = values[y], out[y], data[y]
         if how.unit == LINEAR:
-            for x in range(len(row)):
+            for x in range(len(row)):  # per_step is 1
                 row[x] = _rounded(line[x] * how.gain + how.shift, how)
         else:
             for x in range(len(row)):
@@ -63,18 +63,15 @@ def store(values: Any, how: Any, out: Any, data: Any) -> None:
                     if np.isinf(numbers[x]):
                         numbers[x] = np.nan if numbers[x] > 0 else how.floor_db
             for x in range(len(row)):
-                row[x] = _rounded(numbers[x], how)
+                row[x] = _rounded(numbers[x] * how.per_step + how.zero, how)
         for x in range(len(row)):
-            known[x] = known[x] & (row[x] != how.nodata)
+            known[x] = known[x] & (row[x] != unknown)
 
 
 @compiled
-def _rounded(value: float, how: Any) -> Any:
-    number = value * how.per_step + how.zero
-    clipped = how.lowest if number < how.lowest else number
-    clipped = how.highest if clipped > how.highest else clipped
-    rounded = (clipped + _HALF_EVEN) - _HALF_EVEN
-    return np.int32(rounded if number >= how.below else np.float64(how.nodata))
+def _rounded(number: float, how: Any) -> Any:
+    clipped = max(min(number, how.highest), how.lowest)
+    return np.int32(np.rint(clipped) if number >= how.below else np.float64(how.nodata))
 
 
 @compiled

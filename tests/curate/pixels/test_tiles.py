@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.errors import NotGeoreferencedWarning
 
-from curate.pixels.tiles import Tiles
+from curate.pixels.tiles import Tiles, Windows
 
 pytestmark = pytest.mark.filterwarnings(
     f"ignore::{NotGeoreferencedWarning.__module__}.NotGeoreferencedWarning"
@@ -32,6 +32,17 @@ def write(path: Path, values: np.ndarray, **options: object) -> str:
     return str(path)
 
 
+def read(tiles: Tiles, y: int, x: int, block: np.ndarray) -> bool:
+    """Read a block without GDAL; False where that cannot be."""
+    found = tiles.inflated(y, x)
+    if found is None:
+        return False
+    held = np.zeros((1, max(block.shape), max(block.shape)), block.dtype)
+    tiles.put(found, (0, 0), block.shape, Windows(*np.zeros((3, 1), int), held))
+    block[:] = held[0, : block.shape[0], : block.shape[1]]
+    return True
+
+
 def blocks_read(href: str) -> int:
     """How many blocks of a file are read without GDAL; each of them is compared with what GDAL reads."""
     with rasterio.open(href) as source:
@@ -41,7 +52,7 @@ def blocks_read(href: str) -> int:
         found, shape = 0, source.block_shapes[0]
         for (y, x), window in source.block_windows(1):
             block = np.zeros(shape, source.dtypes[0])
-            if tiles.read(y, x, block):
+            if read(tiles, y, x, block):
                 truth = source.read(1, window=window)
                 np.testing.assert_array_equal(block[: window.height, : window.width], truth)
                 found += 1
@@ -118,7 +129,7 @@ def test_a_broken_block_is_left_to_gdal(tmp_path, damage):
     with rasterio.open(path) as source:
         tiles = Tiles.of(source, str(path))
         block = np.empty((32, 64), np.uint16)
-        assert [tiles.read(y, x, block) for y in range(2) for x in range(2)] == [True, True, True, False]
+        assert [read(tiles, y, x, block) for y in range(2) for x in range(2)] == [True, True, True, False]
         tiles.close()
 
 
