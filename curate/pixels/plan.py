@@ -141,7 +141,10 @@ def plan(rows: pa.Table, keys: pa.Array, anchor: str, per_shard: int) -> list[Pl
         shards_of += [(order[i : i + per_shard], name) for i in range(start, full, per_shard)]
         rest.append(order[full:stop])
     gathered = np.concatenate([np.empty(0, np.int64), *rest])
-    shards_of += [(gathered[i : i + per_shard], None) for i in range(0, len(gathered), per_shard)]
+    for i in range(0, len(gathered), per_shard):
+        group = gathered[i : i + per_shard]
+        alone = (zone[group] == zone[group[0]]).all() and (scene[group] == scene[group[0]]).all()
+        shards_of.append((group, rows[f"{anchor}_id"][int(group[0])].as_py() if alone else None))
     return [
         Planned(f"shard-{stable_hash(keys.take(pa.array(group)).to_pylist())}", group, name)
         for group, name in shards_of

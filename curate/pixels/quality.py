@@ -156,17 +156,19 @@ def implausible(pixels: npt.NDArray[Any], info: SensorInfo) -> Booleans:
 
 @compiled
 def _implausible(pixels: Any, nodata: int, bright: Any, dark: Any, zero: Any) -> Any:
-    found = np.zeros(len(pixels), np.bool_)
+    found, missing = np.zeros(len(pixels), np.bool_), pixels.dtype.type(nodata)
     for i in range(pixels.shape[0]):
         for band in range(pixels.shape[1]):
             known, above, under, negative = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-            for k in range(pixels.shape[2]):
-                number = pixels[i, band, k]
-                data = number != nodata
+            high, low = np.int32(np.floor(bright[band])), np.int32(np.ceil(dark[band]))
+            middle = np.int32(np.ceil(zero[band]))  # of integers the same as beside what was rounded
+            values = pixels[i, band]
+            for k in range(len(values)):
+                number, data = np.int32(values[k]), values[k] != missing
                 known += np.int64(data)
-                above += np.int64(data & (number > bright[band]))
-                under += np.int64(data & (number < dark[band]))
-                negative += np.int64(data & (number < zero[band]))
+                above += np.int64(data & (number > high))
+                under += np.int64(data & (number < low))
+                negative += np.int64(data & (number < middle))
             # more than half of the pixels: the median is
             if 2 * above > known or 2 * under > known or (known > 0 and negative == 0):
                 found[i] = True

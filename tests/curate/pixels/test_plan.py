@@ -214,6 +214,16 @@ def test_tasks_hold_every_shard_once_and_keep_scenes_together(workers: int) -> N
     assert tasks([], workers) == []
 
 
+def test_what_is_left_of_the_only_scene_stays_with_its_other_shards() -> None:
+    rows = pool(100).filter(pa.array(np.arange(100) < 50))
+    rows = rows.set_column(rows.column_names.index("s2_id"), "s2_id", pa.array(["S2"] * 50))
+    rows = rows.set_column(rows.column_names.index("epsg"), "epsg", pa.array([32632] * 50, pa.int32()))
+    planned = plan(rows, chip_keys(rows), "s2", PER_SHARD)
+    assert [len(one.rows) for one in planned] == [8] * 6 + [2]
+    assert {one.scene for one in planned} == {"S2"}
+    assert [len(group) for group in tasks(planned, 2)] == [4, 3]
+
+
 def test_a_shard_of_one_scene_lies_in_one_strip_or_in_neighbouring_ones() -> None:
     rows = pool(400)
     rows = rows.set_column(rows.column_names.index("s2_id"), "s2_id", pa.array(["S2"] * rows.num_rows))
