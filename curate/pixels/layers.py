@@ -25,7 +25,7 @@ from curate.compiled import compiled
 from curate.gdal import opened
 from curate.pixels.resampling import Held, Singles, Taps, resample, resample_and_store, taps
 from curate.pixels.storing import Storing, store
-from curate.pixels.tiles import Bytes, Tiles, Windows, put
+from curate.pixels.tiles import Bytes, Squares, Tiles, put
 from curate.pixels.windows import ChipGrid, aligned, warped
 from curate.signing import hide
 
@@ -270,12 +270,12 @@ class Layer:
         else:
             self._tiles.put(block, at, size, self._under(at, size))
 
-    def _under(self, at: tuple[int, int], size: tuple[int, int]) -> Windows:
+    def _under(self, at: tuple[int, int], size: tuple[int, int]) -> Squares:
         """The windows of all chips on a rectangle that was read."""
         chips = _under(self._top, self._left, self._taps.length, *at, *size)
         for chip in chips[self._place[chips] < 0].tolist():
             self._place[chip] = self._room()
-        return Windows(self._top[chips], self._left[chips], self._place[chips], self._held)
+        return Squares(self._top[chips], self._left[chips], self._place[chips], self._held)
 
     def _room(self) -> int:
         """A place for one more chip's window; where there is none their number is doubled."""

@@ -74,7 +74,7 @@ class Tiles:
             return None
         return np.frombuffer(found, np.uint8).reshape(self._shape[0], -1)
 
-    def put(self, block: Bytes, at: tuple[int, int], size: tuple[int, int], windows: Windows) -> None:
+    def put(self, block: Bytes, at: tuple[int, int], size: tuple[int, int], windows: Squares) -> None:
         """Put an *inflated* block, whose first pixel is *at* a row and column, into windows; as many as *size* says."""
         held = windows.held.view(self._unsigned)
         if self._floating:
@@ -87,7 +87,7 @@ class Tiles:
         os.close(self._file)
 
 
-class Windows(NamedTuple):
+class Squares(NamedTuple):
     """Squares of a raster's pixels."""
 
     top: npt.NDArray[np.int64]  # (n,) first row of each
@@ -96,7 +96,7 @@ class Windows(NamedTuple):
     held: npt.NDArray[Any]  # (places, side, side)
 
 
-def put(values: npt.NDArray[Any], at: tuple[int, int], windows: Windows) -> None:
+def put(values: npt.NDArray[Any], at: tuple[int, int], windows: Squares) -> None:
     """Put pixels, whose first is *at* a row and column of the raster, into all windows that have some of them."""
     _put(values, len(values), values.shape[1], *at, *windows)
 

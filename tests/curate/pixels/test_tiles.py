@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.errors import NotGeoreferencedWarning
 
-from curate.pixels.tiles import Tiles, Windows
+from curate.pixels.tiles import Squares, Tiles
 
 pytestmark = pytest.mark.filterwarnings(
     f"ignore::{NotGeoreferencedWarning.__module__}.NotGeoreferencedWarning"
@@ -38,7 +38,7 @@ def read(tiles: Tiles, y: int, x: int, block: np.ndarray) -> bool:
     if found is None:
         return False
     held = np.zeros((1, max(block.shape), max(block.shape)), block.dtype)
-    tiles.put(found, (0, 0), block.shape, Windows(*np.zeros((3, 1), int), held))
+    tiles.put(found, (0, 0), block.shape, Squares(*np.zeros((3, 1), int), held))
     block[:] = held[0, : block.shape[0], : block.shape[1]]
     return True
 
