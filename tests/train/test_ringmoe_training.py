@@ -17,6 +17,7 @@ from train.compress.scoring import step
 from train.data import Chips, DataConfig, open_catalog
 from train.evaluate.expert_use import expert_use, gradient_line, task_gradients
 from train.kinds import Rows, kind_of
+from train.layers.routing import Router
 from train.models.ringmoe import RingMoE
 from train.models.ringmoe_presets import ring_preset
 from train.optimise import TrainConfig
@@ -108,6 +109,23 @@ def test_the_same_masks_however_a_batch_is_divided(chips):
     losses = pretraining(images, {}, rows)
     assert set(losses) == set(pretraining.names)
     assert losses["error_s1"] > 0
+
+
+def test_jitter_is_drawn_anew_for_every_step_and_router(chips):
+    kind = kind_of("ringmoe")
+    preset = replace(ring_preset("tiny+jitter"), embed_dim=16, heads=(2, 2))
+    model = RingMoE(kind.fit(preset.model(chips.config.bands, 32, 4), chips))
+    pretraining = kind.pretraining(model, TrainConfig(steps=9, batch_size=4, lr=1e-3, **dict(kind.defaults)))
+    images = {s: torch.randn(4, c, 32, 32) for s, c in (("s2", 10), ("s1", 2))}
+    routers = [m for m in model.modules() if isinstance(m, Router)]
+
+    def draws(step):
+        pretraining(images, {}, Rows(step, 0, 4, 4))
+        return [router.draw for router in routers]
+
+    first = draws(0)
+    assert len({*first, *draws(1)}) == 2 * len(routers)
+    assert draws(0) == first
 
 
 def test_incomplete_masks_train(toy, tmp_path):

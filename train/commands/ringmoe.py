@@ -29,7 +29,8 @@ def ringmoe(
         list[str] | None, typer.Option(help="Leave out a pool: specialised, collaborative or shared.")
     ] = None,
     variant: Annotated[
-        list[str] | None, typer.Option(help="cosine, top2, capacity, dense, dense-active, dense-total.")
+        list[str] | None,
+        typer.Option(help="cosine, top2, capacity, jitter, dense, dense-active, dense-total."),
     ] = None,
     ratios: Annotated[
         str | None, typer.Option(help="Show each chip to one sensor alone, in shares such as s2=2,s1=1.")

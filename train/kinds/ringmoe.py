@@ -13,6 +13,7 @@ from torch import Tensor
 from train.data import Chips, Sensor
 from train.kinds.base import Kind, Pretraining, Rows
 from train.layers.hierarchical import Stats
+from train.layers.routing import Router
 from train.models.ringmoe import RingMoE
 from train.models.ringmoe_config import RingMoEConfig
 from train.models.ringmoe_presets import ring_preset
@@ -52,10 +53,18 @@ class MaskedCells(Pretraining):
         masks = {s: mask[mine].to(device) for s, mask in self.masks(rows).items()}
         shown = {s: where[mine].to(device) for s, where in self.shared_out(rows).items()}
         there = {s: shown[s] & present[s] if s in present else shown[s] for s in shown} or dict(present)
+        self.reseed(rows.step)
         output = self.model(images, masks, there)
         self.stats = output.stats
         zero = output.losses["total"].new_zeros(())
         return {**output.losses, **{f"error_{s}": output.terms.get(s, zero) for s in self.model.sensors}}
+
+    def reseed(self, step: int) -> None:
+        """Give every router that jitters noise of its own for *step*."""
+        routers = [m for m in self.model.modules() if isinstance(m, Router) and m.routing.jitter]
+        seeds = torch.randint(2**62, (len(routers),), generator=self.generator(step)).tolist()
+        for router, seed in zip(routers, seeds, strict=True):
+            router.draw = seed
 
     def divide(self, group: Any) -> None:
         self.model.ranks = group

@@ -1,6 +1,6 @@
 """Routers of sparse mixtures: which experts a token goes to, and with which weight.
 
-p = softmax(W x)                 in float32; E experts
+p = softmax(W x)                 in float32; E experts. With jitter ε in training W (u · x), u in [1 - ε, 1 + ε]
 chosen = the k largest of p
 gate = p at the chosen           "raw": Switch Transformer, arXiv 2101.03961, section 2.1
 gate = p / Σ p over the chosen   "renormalised": needs k ≥ 2, or the gate is 1 and the task teaches W nothing
@@ -28,7 +28,8 @@ class Routing:
     """How a pool's router chooses.
 
     Raises:
-        ValueError: an unknown gate, or k = 1 with a renormalised one outside of `released`.
+        ValueError: an unknown gate, k = 1 with a renormalised one outside of `released`, or a jitter that could turn
+            an input around.
     """
 
     k: int = 1
@@ -39,10 +40,13 @@ class Routing:
     prioritised: bool = True  # surest tokens first where capacity is short; False: raster order, as released
     images_per_group: int | None = None  # whose tokens share one capacity and one balance; None: the batch
     released: bool = False  # the released balance loss, and k = 1 with a gate of 1
+    jitter: float = 0.0  # ε of the noise on a router's input while training; Switch Transformer has 0.01
 
     def __post_init__(self) -> None:
         if self.k < 1 or (self.capacity is not None and self.capacity <= 0):
             raise ValueError(f"k is {self.k} and capacity {self.capacity}: both must be positive")
+        if not 0 <= self.jitter < 1:
+            raise ValueError(f"A jitter of {self.jitter} is not between 0 and 1")
         if self.gate not in GATES:
             raise ValueError(f"There is no gate {self.gate!r}: choose {' or '.join(GATES)}")
         if self.k == 1 and self.gate == "renormalised" and not self.released:
@@ -88,6 +92,7 @@ class Router(nn.Module):
     def __init__(self, dim: int, experts: int, routing: Routing, closed: int = 0) -> None:
         super().__init__()
         self.experts, self.routing = experts, routing
+        self.draw = 0  # seeds the jitter; who trains sets it anew for every step, see `jittered`
         self.weight = nn.Parameter(0.02 * torch.randn(experts + closed, dim))
 
     def forward(self, x: Tensor, images: int = 1) -> Routes:
@@ -96,7 +101,10 @@ class Router(nn.Module):
         k, groups = min(r.k, experts), self._groups(images)
         with torch.autocast(x.device.type, enabled=False):
             precise = torch.promote_types(x.dtype, torch.float32)
-            logits = x.to(precise) @ self.weight.to(precise).T  # [T, E + closed]
+            seen = x.to(precise)
+            if self.training and r.jitter and tokens:
+                seen = jittered(seen, r.jitter, images, self.draw)
+            logits = seen @ self.weight.to(precise).T  # [T, E + closed]
             p = logits.softmax(1)
             gates, chosen = p[:, :experts].topk(k)  # [T, k]
             hot = F.one_hot(chosen, experts)  # [T, k, E]
@@ -144,6 +152,18 @@ class Router(nn.Module):
             scale=scale,
             grouped=self.routing.images_per_group is not None,
         )
+
+
+def jittered(x: Tensor, jitter: float, images: int, draw: int) -> Tensor:
+    """Tokens [T, D] of *images* images, each number times its own u in [1 - jitter, 1 + jitter].
+
+    Arxiv 2101.03961, section 2.2. Drawn on the CPU for the L tokens of an image and shared by all images, so that it
+    is the same on every rank and device, however a batch is divided, and when a checkpointed block runs again.
+    """
+    length, dim = len(x) // images, x.shape[1]
+    generator = torch.Generator().manual_seed(draw)
+    noise = 1 + jitter * (2 * torch.rand(length, dim, generator=generator) - 1)  # [L, D]
+    return (x.reshape(images, length, dim) * noise.to(x)).reshape(x.shape)
 
 
 def places(hot: Tensor, priority: Tensor | None, groups: int) -> Tensor:

@@ -160,6 +160,7 @@ VARIANTS: dict[str, Change] = {
     "dense-total": _dense(total=True),
     "top2": _routed(k=2, gate="renormalised"),
     "capacity": _routed(capacity=2.0),
+    "jitter": _routed(jitter=0.01),
     "cosine": lambda c: replace(c, cosine=True),
     **{target: _targets(target) for target in TARGETS},
     "unpaired": lambda c: replace(c, ratios=dict.fromkeys(c.specs, 1.0)),

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.layers.routing import Router, Routing, places
+from train.layers.routing import Router, Routing, jittered, places
 
 
 def router(experts=4, closed=0, seed=0, **routing):
@@ -21,8 +21,8 @@ def test_a_gate_that_would_always_be_one_is_refused():
     with pytest.raises(ValueError, match="cannot reach the router"):
         Routing(k=1, gate="renormalised")
     Routing(k=1, gate="renormalised", released=True)  # who asks for the published behaviour gets it
-    for wrong in ({"gate": "soft"}, {"k": 0}, {"capacity": 0.0}):
-        with pytest.raises(ValueError, match=r"gate|positive"):
+    for wrong in ({"gate": "soft"}, {"k": 0}, {"capacity": 0.0}, {"jitter": 1.0}):
+        with pytest.raises(ValueError, match=r"gate|positive|jitter"):
             Routing(**wrong)
 
 
@@ -128,3 +128,25 @@ def test_the_z_loss_is_the_squared_log_partition():
     x = torch.randn(64, 16)
     expected = (x @ layer.weight.T).exp().sum(1).log().square().mean()
     torch.testing.assert_close(layer(x).stats.z, expected)
+
+
+def test_jitter_is_small_fresh_and_of_training_alone():
+    layer, still = router(jitter=0.01), router()
+    x = torch.randn(3 * 8, 16)
+    plain, before = still(x, 3).stats.mean, layer(x, 3).stats.mean
+    assert not torch.equal(before, plain)
+    torch.testing.assert_close(before, plain, atol=0.02, rtol=0)
+    assert torch.equal(layer(x, 3).stats.mean, before)  # as when a checkpointed block runs again
+    layer.draw = 1
+    assert not torch.equal(layer(x, 3).stats.mean, before)
+    assert torch.equal(layer.eval()(x, 3).stats.mean, plain)
+
+
+def test_jitter_does_not_depend_on_how_a_batch_is_divided():
+    x = torch.randn(4 * 6, 16, dtype=torch.float64)
+    whole = jittered(x, 0.1, 4, draw=5)
+    ratio = (whole / x).reshape(4, 6, 16)
+    assert ratio.min() >= 0.9
+    assert ratio.max() <= 1.1
+    assert ratio.std() > 0.04  # of a uniform draw 0.058
+    assert torch.equal(whole[6:18], jittered(x[6:18], 0.1, 2, draw=5))
