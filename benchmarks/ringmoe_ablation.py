@@ -31,9 +31,10 @@ VARIANTS = {
     "without specialised": "+no-specialised",
     "without collaborative": "+no-collaborative",
     "without shared": "+no-shared",
-    "radar's pixels as target": "+pixels",
-    "decorrelated bands as target": "+decorrelated",
-    "indices as targets, too": "+indices",
+    "power alone as radar's target": "+log-power",
+    "pixels, of radar its power": "+pixels+log-power",
+    "pixels of all": "+pixels",
+    "indices too, of radar its power": "+indices+log-power",
     "dense, equal active size": "+dense-active",
     "dense, equal total size": "+dense-total",
 }

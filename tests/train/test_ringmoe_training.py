@@ -73,12 +73,14 @@ def test_weights_are_loaded_with_what_the_data_told(run, chips):
     model, data = load_model(run[0])
     assert isinstance(model, RingMoE)
     spec = model.config.specs["s1"]
-    assert (spec.kind, spec.target) == ("sar", "log-power")
+    assert (spec.kind, spec.target) == ("sar", "polarimetric")
     assert spec.mean == data.sensors[1].mean
     images = data.images({s: torch.from_numpy(x) for s, x in chips.gather(torch.arange(50).numpy()).items()})
     truth = spec.truth(images["s1"])
-    assert abs(truth.mean()) < 0.3
-    assert 0.7 < truth.std() < 1.3
+    assert truth.mean((0, 2, 3)).abs().max() < 0.3
+    assert ((truth.std((0, 2, 3)) - 1).abs() < 0.3).all()
+    assert model.config.specs["s2"].target == "decorrelated"
+    assert model.config.specs["s2"].turn is not None
 
 
 def test_decorrelated_targets_are_those_of_the_catalogs_pixels(chips):

@@ -23,7 +23,9 @@ def ringmoe(
     ] = False,
     target: Annotated[
         list[str] | None,
-        typer.Option(help="pixels, decorrelated, indices, log-power, gamma or power, for what it fits."),
+        typer.Option(
+            help="pixels, decorrelated, indices, log-power, polarimetric, gamma or power, for what it fits."
+        ),
     ] = None,
     without: Annotated[
         list[str] | None, typer.Option(help="Leave out a pool: specialised, collaborative or shared.")

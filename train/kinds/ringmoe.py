@@ -131,7 +131,7 @@ def fitted(config: RingMoEConfig, chips: Chips) -> RingMoEConfig:
         kind = kind_of(sensor.bands, sensor.unit)
         target = wanted.target
         if (target in OF_SAR) != kind.startswith("sar") and target not in OF_ALL:
-            target = default_target(kind)
+            target = default_target(kind, sensor.bands)
         std = tuple(value if value > 0 else 1.0 for value in sensor.std)
         spec = SensorSpec(sensor.bands, kind, sensor.mean, std, target, wanted.looks)
         if kind.startswith("sar") or target == "decorrelated":
@@ -147,6 +147,9 @@ def measured(spec: SensorSpec, sensor: Sensor, stored: Tensor) -> SensorSpec:
     if spec.kind.startswith("sar"):
         level = decibels(spec.power(images))[known[:, None]]
         spec = replace(spec, level_db=level.mean().item(), spread_db=max(level.std().item(), 1e-3))
+    if spec.target == "polarimetric":
+        ratio = spec.ratio(images)[known[:, None]]
+        spec = replace(spec, ratio_db=ratio.mean().item(), ratio_spread_db=max(ratio.std().item(), 1e-3))
     if spec.target == "decorrelated":
         turn = decorrelation(images.movedim(1, -1)[known])
         spec = replace(spec, turn=tuple(map(tuple, turn.tolist())))

@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 
 from curate.catalog import InputError
 from train.models.ringmoe_config import RingMoEConfig
-from train.objectives.targets import OF_ALL, OF_SAR, TARGETS, SensorSpec, default_target, kind_of
+from train.objectives.targets import (
+    OF_ALL,
+    OF_SAR,
+    TARGETS,
+    SensorSpec,
+    default_target,
+    depolarisation,
+    kind_of,
+)
 
 POLARISATIONS = frozenset({"VV", "VH", "HH", "HV"})
 LEAST_CELLS, MOST_TOKENS = 16, 4096  # of an image
@@ -75,9 +83,16 @@ def guessed(bands: tuple[str, ...]) -> SensorSpec:
     radar = POLARISATIONS.issuperset(bands)
     kind = kind_of(bands, "dB" if radar else "reflectance")
     mean, std = (-12.0, 4.0) if radar else (0.2, 0.15)
-    target = default_target(kind)
     return SensorSpec(
-        bands, kind, (mean,) * len(bands), (std,) * len(bands), target, level_db=-9, spread_db=4
+        bands,
+        kind,
+        (mean,) * len(bands),
+        (std,) * len(bands),
+        default_target(kind, bands),
+        level_db=-9,
+        spread_db=4,
+        ratio_db=-7,
+        ratio_spread_db=4,
     )
 
 
@@ -132,6 +147,7 @@ def _targets(target: str) -> Change:
     def of(spec: SensorSpec) -> SensorSpec:
         radar = spec.kind.startswith("sar")
         fits = target in OF_ALL or (radar if target in OF_SAR else bool(spec.indices) and not radar)
+        fits = fits and (target != "polarimetric" or depolarisation(spec.bands))
         return replace(spec, target=target) if fits else spec
 
     return lambda c: replace(c, specs={sensor: of(spec) for sensor, spec in c.specs.items()})

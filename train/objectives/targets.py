@@ -4,13 +4,15 @@
     decorrelated  C^-½ x, C = their covariance over the data    | x̂ - x |     colour weighs as brightness: ours
     indices       the bands, and normalised differences of them | x̂ - x |     NDVI, NDWI, NDBI, NBR, NDRE: ours
     log-power     10 log10 P, P = total backscattered power     | x̂ - x |     standardised over the data set: ours
+    polarimetric  10 log10 P, and 10 log10 of cross- over co-polarised power      | x̂ - x |     likewise: ours
     gamma         intensity of each polarisation                L (I/μ - log(I/μ) - 1)    L looks of speckle: ours
     power         P, clipped at 1, stretched over each image    ( x̂ - x )²    as released (RingMoE, arXiv 2504.03166)
 
     P = Σ_pq (I_pq² + Q_pq²) of complex bands; Σ_pq 10^(dB_pq / 10) of detected ones.
 
 P is the squared Frobenius norm of the scattering matrix: it does not change with the phase or the polarisation basis,
-and a sum over channels has less speckle than each of them.
+and a sum over channels has less speckle than each of them. The ratio X / C of cross-polarised power (HV, VH) to
+co-polarised (HH, VV) tells how much the ground depolarises: volumes such as canopies do, water and bare soil hardly.
 """
 
 from __future__ import annotations
@@ -24,11 +26,12 @@ from torch import Tensor
 
 KINDS = ("optical", "multispectral", "sar", "sar_complex", "other")
 OF_ALL = ("pixels", "decorrelated")
-OF_SAR = ("log-power", "gamma", "power")
+OF_SAR = ("log-power", "polarimetric", "gamma", "power")
 TARGETS = (*OF_ALL, "indices", *OF_SAR)
-NOISE = 1e-3  # of the largest variance: what is below is not stretched further
+NOISE = 1e-4  # of the largest variance, 1 % of its deviation: what is below is not stretched further
 FLOOR = 1e-5  # of power, -50 dB: below what the sensors can tell from their own noise
 LN10_PER_DB = math.log(10) / 10
+CO, CROSS = ("HH", "VV"), ("HV", "VH")
 INDICES = {  # (a - b) / (a + b) by Sentinel-2 band
     "NDVI": ("B08", "B04"),
     "NDWI": ("B03", "B08"),
@@ -56,6 +59,8 @@ class SensorSpec:
     looks: float = 4.4  # independent looks: of Sentinel-1 IW GRDH at full resolution
     level_db: float = 0.0  # mean of 10 log10 P over the data set
     spread_db: float = 1.0  # and its standard deviation
+    ratio_db: float = 0.0  # mean of 10 log10 X / C over the data set
+    ratio_spread_db: float = 1.0  # and its standard deviation
     turn: tuple[tuple[float, ...], ...] | None = (
         None  # C^-½ of the normalised bands, [c, c]; None: no correlation
     )
@@ -71,6 +76,10 @@ class SensorSpec:
             raise ValueError(f"There is no target {self.target!r}: choose one of {', '.join(TARGETS)}")
         if self.target in OF_SAR and not self.kind.startswith("sar"):
             raise ValueError(f"Target {self.target!r} is for radar, not for {', '.join(self.bands)}")
+        if self.target == "polarimetric" and not depolarisation(self.bands):
+            raise ValueError(
+                f"Target 'polarimetric' needs co- and cross-polarised bands: {', '.join(self.bands)}"
+            )
         if self.target == "gamma" and self.kind == "sar_complex":
             raise ValueError("Target 'gamma' is for detected intensity, not for complex bands")
         if self.target == "indices" and not self.indices:
@@ -87,6 +96,8 @@ class SensorSpec:
         """Of the target."""
         if self.target in ("log-power", "power"):
             return 1
+        if self.target == "polarimetric":
+            return 2
         return len(self.bands) + (len(self.indices) if self.target == "indices" else 0)
 
     def physical(self, images: Tensor) -> Tensor:
@@ -98,14 +109,26 @@ class SensorSpec:
 
     def power(self, images: Tensor) -> Tensor:
         """Total backscattered power of normalised radar images [B, c, H, W]: [B, 1, H, W], linear, ≥ 0."""
+        return self._linear(images).sum(1, keepdim=True)
+
+    def ratio(self, images: Tensor) -> Tensor:
+        """10 log10 of cross- over co-polarised power of normalised radar images [B, c, H, W]: [B, 1, H, W], dB."""
+        linear, names = self._linear(images), [polarisation(band) for band in self.bands]
+        cross, co = (linear[:, [n in part for n in names]].sum(1, keepdim=True) for part in (CROSS, CO))
+        return decibels(cross) - decibels(co)
+
+    def _linear(self, images: Tensor) -> Tensor:
+        """Power of each band of normalised radar images, which of complex ones is that of I or Q alone."""
         values = self.physical(images)
-        linear = values.square() if self.kind == "sar_complex" else (values * LN10_PER_DB).exp()
-        return linear.sum(1, keepdim=True)
+        return values.square() if self.kind == "sar_complex" else (values * LN10_PER_DB).exp()
 
     def truth(self, images: Tensor) -> Tensor:
         """The target of normalised images [B, c, H, W]: [B, channels, H, W]."""
-        if self.target == "log-power":
-            return (decibels(self.power(images)) - self.level_db) / self.spread_db
+        if self.target in ("log-power", "polarimetric"):
+            level = (decibels(self.power(images)) - self.level_db) / self.spread_db
+            if self.target == "log-power":
+                return level
+            return torch.cat([level, (self.ratio(images) - self.ratio_db) / self.ratio_spread_db], 1)
         if self.target == "power":
             power = self.power(images).clamp(max=1.0)
             low, high = power.amin((1, 2, 3), keepdim=True), power.amax((1, 2, 3), keepdim=True)
@@ -135,7 +158,7 @@ class SensorSpec:
 
     def released(self) -> SensorSpec:
         """The published target: power of complex radar, else pixels."""
-        return replace(self, target="power" if self.kind == "sar_complex" else "pixels")
+        return replace(self, target="power" if self.kind == "sar_complex" else "pixels", turn=None)
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> SensorSpec:
@@ -148,7 +171,8 @@ def decorrelation(values: Tensor) -> Tensor:
     """C^-½ [c, c] of samples [n, c]: what is turned so has unit variance, no correlation, and its bands' meaning.
 
     ZCA whitening, the turn that changes the samples least (Kessy, Lewin and Strimmer, arXiv 1512.00809). Variances
-    below `NOISE` of the largest count as that much, so that noise is not made to matter.
+    below `NOISE` of the largest count as that much, so that noise is not made to matter: Sentinel-2's bands resolve
+    about 1 % of what they measure.
     """
     variance, directions = torch.linalg.eigh(torch.cov(values.T).double().reshape(values.shape[1], -1))
     spread = variance.clamp(min=NOISE * float(variance.max())).sqrt()
@@ -190,6 +214,19 @@ def kind_of(bands: tuple[str, ...], unit: str) -> str:
     return "other"
 
 
-def default_target(kind: str) -> str:
-    """Total power for radar, pixels for all else."""
-    return "log-power" if kind.startswith("sar") else "pixels"
+def polarisation(band: str) -> str:
+    """Of a radar band: VV of vv, and HH of HH_I."""
+    return band.upper().partition("_")[0]
+
+
+def depolarisation(bands: tuple[str, ...]) -> bool:
+    """Whether both co- and cross-polarised bands are there."""
+    names = {polarisation(band) for band in bands}
+    return not (names.isdisjoint(CO) or names.isdisjoint(CROSS))
+
+
+def default_target(kind: str, bands: tuple[str, ...]) -> str:
+    """Radar: total power, and the polarimetric ratio where there is one. Many bands: decorrelated. Else pixels."""
+    if kind.startswith("sar"):
+        return "polarimetric" if depolarisation(bands) else "log-power"
+    return "decorrelated" if kind == "multispectral" else "pixels"

@@ -1,6 +1,7 @@
 """Targets of reconstruction, and masks of cells."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,6 +63,34 @@ def test_log_power_has_global_statistics():
     power_db = 10 * math.log10(10**-1 + 10**-1.7)
     torch.testing.assert_close(GRD.truth(images), torch.full((1, 1, 2, 2), (power_db + 9) / 4))
     assert decibels(torch.zeros(1)).item() == pytest.approx(-50)
+
+
+def test_polarimetric_targets_are_power_and_depolarisation():
+    dual = replace(GRD, target="polarimetric", ratio_db=-8.0, ratio_spread_db=2.0)
+    images = torch.randn(2, 2, 4, 4, dtype=torch.float64)
+    truth = dual.truth(images)
+    vv, vh = dual.physical(images).unbind(1)
+    torch.testing.assert_close(truth[:, :1], GRD.truth(images))
+    torch.testing.assert_close(truth[:, 1], (vh - vv + 8) / 2)
+    brighter = dual.truth(images + torch.tensor([3 / 4, 3 / 5]).view(2, 1, 1))  # 3 dB more of both
+    torch.testing.assert_close(brighter[:, 1], truth[:, 1])
+    torch.testing.assert_close(brighter[:, 0], truth[:, 0] + 3 / 4)
+
+
+def test_the_polarimetric_ratio_of_complex_bands_is_of_their_powers():
+    s = torch.randn(2, 2, 2, 4, 4, dtype=torch.complex128)
+    ratio = replace(SLC, target="polarimetric").ratio(bands_of(s))
+    power = s.abs().square()
+    expected = 10 * ((power[:, 0, 1] + power[:, 1, 0]) / (power[:, 0, 0] + power[:, 1, 1])).log10()
+    torch.testing.assert_close(ratio[:, 0], expected)
+    torch.testing.assert_close(replace(SLC, target="polarimetric").ratio(bands_of(s * 1j)), ratio)
+
+
+def test_every_kind_of_sensor_has_a_target_of_its_own():
+    assert default_target("sar", ("VV", "VH")) == default_target("sar_complex", COMPLEX) == "polarimetric"
+    assert default_target("sar", ("VV",)) == default_target("sar", ("HH", "VV")) == "log-power"
+    assert default_target("multispectral", ("B02", "B03", "B04", "B08")) == "decorrelated"
+    assert default_target("optical", ("R", "G", "B")) == default_target("other", ("height",)) == "pixels"
 
 
 @settings(max_examples=20, deadline=None)
@@ -139,6 +168,7 @@ def test_indices_are_those_of_their_bands():
         {"kind": "optical", "target": "indices"},
         {"kind": "sar_complex", "target": "gamma"},
         {"turn": ((1.0,),)},
+        {"bands": ("VV", "HH"), "target": "polarimetric"},
     ],
 )
 def test_targets_that_a_sensor_cannot_give_are_refused(fields):
@@ -159,8 +189,6 @@ def test_kinds_follow_from_bands_and_units():
     assert kind_of(("B02", "B03", "B04", "B08"), "reflectance") == "multispectral"
     assert kind_of(("B02", "B03", "B04"), "reflectance") == "optical"
     assert kind_of(("height",), "m") == "other"
-    assert default_target("sar_complex") == "log-power"
-    assert default_target("other") == "pixels"
 
 
 def test_masks_hide_exactly_their_share_of_whole_cells():
