@@ -32,9 +32,9 @@ VARIANTS = {
     "without collaborative": "+no-collaborative",
     "without shared": "+no-shared",
     "power alone as radar's target": "+log-power",
-    "pixels, of radar its power": "+pixels+log-power",
-    "pixels of all": "+pixels",
-    "indices too, of radar its power": "+indices+log-power",
+    "pixels as targets": "+pixels",
+    "decorrelated bands as targets": "+decorrelated",
+    "indices as targets, too": "+indices",
     "dense, equal active size": "+dense-active",
     "dense, equal total size": "+dense-total",
 }

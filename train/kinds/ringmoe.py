@@ -145,15 +145,20 @@ def measured(spec: SensorSpec, sensor: Sensor, stored: Tensor) -> SensorSpec:
     known = (stored != sensor.nodata).all(1)  # [B, H, W]
     images = sensor.normalise(stored)
     if spec.kind.startswith("sar"):
-        level = decibels(spec.power(images))[known[:, None]]
-        spec = replace(spec, level_db=level.mean().item(), spread_db=max(level.std().item(), 1e-3))
+        level, spread = centre_and_spread(decibels(spec.power(images))[known[:, None]])
+        spec = replace(spec, level_db=level, spread_db=spread)
     if spec.target == "polarimetric":
-        ratio = spec.ratio(images)[known[:, None]]
-        spec = replace(spec, ratio_db=ratio.mean().item(), ratio_spread_db=max(ratio.std().item(), 1e-3))
+        level, spread = centre_and_spread(spec.ratio(images)[known[:, None]])
+        spec = replace(spec, ratio_db=level, ratio_spread_db=spread)
     if spec.target == "decorrelated":
         turn = decorrelation(images.movedim(1, -1)[known])
         spec = replace(spec, turn=tuple(map(tuple, turn.tolist())))
     return spec
+
+
+def centre_and_spread(values: Tensor) -> tuple[float, float]:
+    """Mean and standard deviation, which is held above 0; 0 and 1 where there are too few values to tell."""
+    return (values.mean().item(), max(values.std().item(), 1e-3)) if len(values) > 1 else (0.0, 1.0)
 
 
 RINGMOE = Kind(

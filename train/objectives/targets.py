@@ -172,9 +172,16 @@ def decorrelation(values: Tensor) -> Tensor:
 
     ZCA whitening, the turn that changes the samples least (Kessy, Lewin and Strimmer, arXiv 1512.00809). Variances
     below `NOISE` of the largest count as that much, so that noise is not made to matter: Sentinel-2's bands resolve
-    about 1 % of what they measure.
+    about 1 % of what they measure. Where nothing varies, or nothing is known, nothing is turned.
     """
-    variance, directions = torch.linalg.eigh(torch.cov(values.T).double().reshape(values.shape[1], -1))
+    known = values[values.isfinite().all(1)]
+    bands = values.shape[1]
+    covariance = (
+        torch.cov(known.T).double().reshape(bands, bands) if len(known) > 1 else torch.zeros(bands, bands)
+    )
+    variance, directions = torch.linalg.eigh(covariance)
+    if variance.max() <= 0:
+        return torch.eye(bands, dtype=values.dtype)
     spread = variance.clamp(min=NOISE * float(variance.max())).sqrt()
     turn: Tensor = (directions / spread) @ directions.T
     return turn.to(values.dtype)
