@@ -51,7 +51,7 @@ def main() -> None:
     table = pq.read_table(asked.catalog, columns=["chip_id", "place", "s2_datetime"]).to_pandas()
     table = table.set_index("chip_id").loc[chips.columns["chip_id"]]
     place, date = table["place"].to_numpy(), table["s2_datetime"].dt.floor("D").to_numpy()
-    dates = table.groupby("place")["s2_datetime"].nunique()
+    dates = table["s2_datetime"].dt.floor("D").groupby(table["place"]).nunique()
     print(f"{len(chips)} chips, {dates[dates > 1].size} places with {dates[dates > 1].tolist()} dates")
 
     def show(name: str, features: dict[str, Floats]) -> None:

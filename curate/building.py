@@ -315,7 +315,10 @@ def write_catalog(
     columns |= _pixel_columns(known, where, prefixes)
     hrefs = _hrefs(workspace)
     for info in sensors:
-        scenes = pc.dictionary_encode(drawn.chips[f"{info.prefix}_id"]).combine_chunks()
+        ids = drawn.chips[f"{info.prefix}_id"].cast(
+            pa.string()
+        )  # a dictionary may hold scenes of rows not drawn
+        scenes = pc.dictionary_encode(ids).combine_chunks()
         files = pa.array([hrefs[info.sensor, scene] for scene in scenes.dictionary.to_pylist()], HREFS)
         columns[f"{info.prefix}_hrefs"] = pa.DictionaryArray.from_arrays(scenes.indices, files)
     legend = {int(code): name for code, name in source["legend"].items()}

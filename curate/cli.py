@@ -42,7 +42,8 @@ def _root(
 
 def main() -> None:
     """Entry point: errors of the input end with one line and exit code 2, failed runs with 1."""
-    # milliseconds: what pyarrow frees it soon asks for again, and the system would clear every page anew
+    # milliseconds: what pyarrow frees it soon asks for again, and the system would clear every page anew. Only
+    # where its memory comes from mimalloc, which is its default on most systems
     os.environ.setdefault("MIMALLOC_PURGE_DELAY", "100")
     try:
         app()

@@ -75,8 +75,8 @@ class Hashed(io.RawIOBase):
 
     def __init__(self, path: Path) -> None:
         self.digest = hashlib.sha256()
-        self._file = path.open("wb", buffering=0)
         self._rooms = _lent_rooms()
+        self._file = path.open("wb", buffering=0)
         self._used = 0
         self._disk = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
@@ -148,9 +148,8 @@ class Hashed(io.RawIOBase):
                 super().close()
 
 
-_ROOMS: list[
-    list[mmap.mmap]
-] = []  # pairs that nobody uses now: new memory would have to be cleared for every file
+# pairs that nobody uses now: new memory would have to be cleared for every file
+_ROOMS: list[list[mmap.mmap]] = []
 
 
 def _lent_rooms() -> list[mmap.mmap]:
@@ -158,11 +157,8 @@ def _lent_rooms() -> list[mmap.mmap]:
     try:
         return _ROOMS.pop()
     except IndexError:
-        rooms = [mmap.mmap(-1, _ROOM) for _ in range(2)]
-        for room in rooms:
-            if hasattr(mmap, "MADV_HUGEPAGE"):  # one entry for the disk's request instead of a thousand
-                room.madvise(mmap.MADV_HUGEPAGE)
-        return rooms
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # a process that is forked must not share them
+        return [mmap.mmap(-1, _ROOM, flags=private) for _ in range(2)]
 
 
 def digest(path: Path) -> str:

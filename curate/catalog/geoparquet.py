@@ -16,7 +16,7 @@ from curate.catalog.files import atomic
 from curate.catalog.schema import METADATA_KEY, PLAIN_COLUMNS, UNIQUE_COLUMNS
 
 ROW_GROUP_ROWS = 50_000
-_LEVEL = 1  # of zstd
+_ZSTD_LEVEL = 1
 
 
 def geo_metadata(table: pa.Table) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def encodings(schema: pa.Schema, *, quick: bool = False) -> dict[str, Any]:
         ],
         "compression": codec,
         "write_statistics": [path for path in codec if ".list." not in path],
-        "compression_level": {path: _LEVEL for path, name in codec.items() if name == "zstd"},
+        "compression_level": {path: _ZSTD_LEVEL for path, name in codec.items() if name == "zstd"},
     }
 
 

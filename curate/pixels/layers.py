@@ -25,7 +25,7 @@ from curate.compiled import compiled
 from curate.gdal import opened
 from curate.pixels.resampling import Held, Singles, Taps, resample, resample_and_store, taps
 from curate.pixels.storing import Storing, store
-from curate.pixels.tiles import Bytes, Squares, Tiles, put
+from curate.pixels.tiles import Squares, Tiles, put
 from curate.pixels.windows import ChipGrid, aligned, warped
 from curate.signing import hide
 
@@ -64,7 +64,10 @@ class Layer:
         self.decoded = 0  # units read so far
         numbers, first = np.unique(batch, return_index=True)
         ends = [*first[1:].tolist(), len(batch)]
-        self._chips = {k: slice(*ab) for k, *ab in zip(numbers.tolist(), first.tolist(), ends, strict=True)}
+        self._chips = {
+            k: slice(start, stop)
+            for k, start, stop in zip(numbers.tolist(), first.tolist(), ends, strict=True)
+        }
         self._to_load = len(numbers)
         self._lock = Lock()  # GDAL allows one thread at a time in a dataset
         self._open = ExitStack()
@@ -261,14 +264,13 @@ class Layer:
         at = top * height, left * width
         size = min(bottom * height, whole[0]) - at[0], min(right * width, whole[1]) - at[1]
         self.decoded += (bottom - top) * (right - left)
-        block: Bytes | None = None
         if self._tiles is not None and (bottom - top) * (right - left) == 1:
             block = self._tiles.inflated(top, left)
-        if block is None or self._tiles is None:
-            values = self._source.read(1, window=Window(at[1], at[0], size[1], size[0]))
-            put(values, at, self._under(at, size))
-        else:
-            self._tiles.put(block, at, size, self._under(at, size))
+            if block is not None:
+                self._tiles.put(block, at, size, self._under(at, size))
+                return
+        values = self._source.read(1, window=Window(at[1], at[0], size[1], size[0]))
+        put(values, at, self._under(at, size))
 
     def _under(self, at: tuple[int, int], size: tuple[int, int]) -> Squares:
         """The windows of all chips on a rectangle that was read."""

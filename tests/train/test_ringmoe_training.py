@@ -2,6 +2,7 @@
 
 import json
 import re
+from copy import copy
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -19,7 +20,7 @@ from train.evaluate.expert_use import expert_use, gradient_line, task_gradients
 from train.kinds import Rows, kind_of
 from train.layers.routing import Router
 from train.models.ringmoe import RingMoE
-from train.models.ringmoe_presets import ring_preset
+from train.models.ringmoe_presets import guessed, ring_preset
 from train.optimise import TrainConfig
 from train.pretrain import pretrain
 
@@ -111,6 +112,17 @@ def test_the_same_masks_however_a_batch_is_divided(chips):
     losses = pretraining(images, {}, rows)
     assert set(losses) == set(pretraining.names)
     assert losses["error_s1"] > 0
+
+
+def test_a_target_that_was_guessed_gives_way_to_what_the_data_are(chips):
+    config = ring_preset("tiny").model(chips.config.bands, 32, 4)
+    assert config.specs["s2"].target == "decorrelated"
+    measured = copy(chips)
+    sensors = [replace(s, unit="radiance") if s.prefix == "s2" else s for s in chips.config.sensors]
+    measured.config = replace(chips.config, sensors=tuple(sensors))
+    assert kind_of("ringmoe").fit(config, measured).specs["s2"].target == "pixels"
+    for bands in (("IW1-VV", "IW1-VH", "IW2-VV", "IW2-VH"), ("vv", "vh")):
+        assert guessed(bands).target == "polarimetric"
 
 
 def test_jitter_is_drawn_anew_for_every_step_and_router(chips):

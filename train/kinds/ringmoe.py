@@ -130,7 +130,8 @@ def fitted(config: RingMoEConfig, chips: Chips) -> RingMoEConfig:
         wanted = config.specs[sensor.prefix]
         kind = kind_of(sensor.bands, sensor.unit)
         target = wanted.target
-        if (target in OF_SAR) != kind.startswith("sar") and target not in OF_ALL:
+        unfit = (target in OF_SAR) != kind.startswith("sar") and target not in OF_ALL
+        if unfit or (kind != wanted.kind and target == default_target(wanted.kind, sensor.bands)):
             target = default_target(kind, sensor.bands)
         std = tuple(value if value > 0 else 1.0 for value in sensor.std)
         spec = SensorSpec(sensor.bands, kind, sensor.mean, std, target, wanted.looks)

@@ -92,7 +92,9 @@ class Router(nn.Module):
     def __init__(self, dim: int, experts: int, routing: Routing, closed: int = 0) -> None:
         super().__init__()
         self.experts, self.routing = experts, routing
-        self.draw = 0  # seeds the jitter; who trains sets it anew for every step, see `jittered`
+        self.draw: int | None = (
+            None  # seeds the jitter; set anew for every step of pretraining, else there is none
+        )
         self.weight = nn.Parameter(0.02 * torch.randn(experts + closed, dim))
 
     def forward(self, x: Tensor, images: int = 1) -> Routes:
@@ -102,7 +104,7 @@ class Router(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             precise = torch.promote_types(x.dtype, torch.float32)
             seen = x.to(precise)
-            if self.training and r.jitter and tokens:
+            if self.training and r.jitter and self.draw is not None and tokens:
                 seen = jittered(seen, r.jitter, images, self.draw)
             logits = seen @ self.weight.to(precise).T  # [T, E + closed]
             p = logits.softmax(1)
@@ -163,7 +165,7 @@ def jittered(x: Tensor, jitter: float, images: int, draw: int) -> Tensor:
     length, dim = len(x) // images, x.shape[1]
     generator = torch.Generator().manual_seed(draw)
     noise = 1 + jitter * (2 * torch.rand(length, dim, generator=generator) - 1)  # [L, D]
-    return (x.reshape(images, length, dim) * noise.to(x)).reshape(x.shape)
+    return (x.reshape(images, length, dim) * noise.to(x, non_blocking=True)).reshape(x.shape)
 
 
 def places(hot: Tensor, priority: Tensor | None, groups: int) -> Tensor:

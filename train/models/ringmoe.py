@@ -10,7 +10,8 @@ Arxiv 2504.03166. For sensor m, with images x_m and masks M_m of 32-px cells in 
     L = Σ_m w_m mean over hidden pixels of error_m(x̂_m, target_m(x_m)) + balance + z
 
 Images of different sensors need not show the same place, nor be equally many: what is learned across sensors is learned
-through the weights they share. `objectives.targets` says what is rebuilt: for radar its total backscattered power.
+through the weights they share. `objectives.targets` says what is rebuilt: for radar its total power and
+the polarimetric ratio.
 
 The public code of the paper does not run as published and was not used; `docs/ringmoe.md` lists what differs.
 

@@ -19,6 +19,7 @@ from train.objectives.targets import (
     default_target,
     depolarisation,
     kind_of,
+    polarisation,
 )
 
 POLARISATIONS = frozenset({"VV", "VH", "HH", "HV"})
@@ -80,7 +81,7 @@ class RingPreset:
 
 def guessed(bands: tuple[str, ...]) -> SensorSpec:
     """A sensor of which only the bands are known, for counting and timing without a catalog."""
-    radar = POLARISATIONS.issuperset(bands)
+    radar = POLARISATIONS.issuperset(map(polarisation, bands))
     kind = kind_of(bands, "dB" if radar else "reflectance")
     mean, std = (-12.0, 4.0) if radar else (0.2, 0.15)
     return SensorSpec(

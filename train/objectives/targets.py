@@ -104,7 +104,7 @@ class SensorSpec:
         """Normalised images [B, c, H, W] in the sensor's own unit, float32 or better."""
         x = images.to(torch.promote_types(images.dtype, torch.float32))
         shape = (-1, 1, 1)
-        std, mean = x.new_tensor(self.std).view(shape), x.new_tensor(self.mean).view(shape)
+        std, mean = (_beside(x, values).view(shape) for values in (self.std, self.mean))
         return x * std + mean
 
     def power(self, images: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ class SensorSpec:
             return (power - low) / (high - low).clamp(min=1e-12)
         if self.target == "decorrelated" and self.turn is not None:
             with torch.autocast(images.device.type, enabled=False):
-                return torch.einsum("oc,bchw->bohw", images.new_tensor(self.turn), images)
+                return torch.einsum("oc,bchw->bohw", _beside(images, self.turn), images)
         if self.target == "indices":
             values = self.physical(images)
             ratios = [normalised_difference(values[:, a], values[:, b]) for a, b in self.indices.values()]
@@ -152,7 +152,7 @@ class SensorSpec:
         if self.target == "power":
             return (prediction - truth).square()
         if self.target == "gamma":
-            ratio = (truth - prediction) * truth.new_tensor(self.std).view(-1, 1, 1) * LN10_PER_DB  # log(I/μ)
+            ratio = (truth - prediction) * _beside(truth, self.std).view(-1, 1, 1) * LN10_PER_DB  # log(I/μ)
             return self.looks * (ratio.exp() - ratio - 1)
         return (prediction - truth).abs()
 
@@ -167,20 +167,25 @@ class SensorSpec:
         return cls(**{**fields, **lists, "turn": None if turn is None else tuple(map(tuple, turn))})
 
 
+def _beside(images: Tensor, values: Any) -> Tensor:
+    """*values* where the images are and in their precision; nobody waits for the device."""
+    return torch.tensor(values, dtype=images.dtype).to(images.device, non_blocking=True)
+
+
 def decorrelation(values: Tensor) -> Tensor:
     """C^-½ [c, c] of samples [n, c]: what is turned so has unit variance, no correlation, and its bands' meaning.
 
-    ZCA whitening, the turn that changes the samples least (Kessy, Lewin and Strimmer, arXiv 1512.00809). Variances
-    below `NOISE` of the largest count as that much, so that noise is not made to matter: Sentinel-2's bands resolve
-    about 1 % of what they measure. Where nothing varies, or nothing is known, nothing is turned.
+    Samples of normalised bands. ZCA whitening, the turn that changes them least (Kessy, Lewin and Strimmer, arXiv
+    1512.00809). Variances below `NOISE` of the largest count as that much, so that noise is not made to matter:
+    Sentinel-2's bands resolve about 1 % of what they measure. Where nothing varies, or nothing is known, nothing is
+    turned.
     """
     known = values[values.isfinite().all(1)]
     bands = values.shape[1]
-    covariance = (
-        torch.cov(known.T).double().reshape(bands, bands) if len(known) > 1 else torch.zeros(bands, bands)
-    )
-    variance, directions = torch.linalg.eigh(covariance)
-    if variance.max() <= 0:
+    if len(known) < 2:
+        return torch.eye(bands, dtype=values.dtype)
+    variance, directions = torch.linalg.eigh(torch.cov(known.T.double()).reshape(bands, bands))
+    if variance.max() < NOISE:  # normalised bands that vary have a variance of about 1
         return torch.eye(bands, dtype=values.dtype)
     spread = variance.clamp(min=NOISE * float(variance.max())).sqrt()
     turn: Tensor = (directions / spread) @ directions.T
@@ -222,8 +227,8 @@ def kind_of(bands: tuple[str, ...], unit: str) -> str:
 
 
 def polarisation(band: str) -> str:
-    """Of a radar band: VV of vv, and HH of HH_I."""
-    return band.upper().partition("_")[0]
+    """Of a radar band: VV of vv, of VV_I and of IW1-VV."""
+    return band.upper().partition("_")[0].rpartition("-")[2]
 
 
 def depolarisation(bands: tuple[str, ...]) -> bool:

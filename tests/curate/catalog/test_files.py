@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,24 @@ def test_a_hashed_file_holds_what_was_written(
         assert [file.write(part) for part in parts] == sizes
     assert (tmp_path / "file").read_bytes() == b"".join(parts)
     assert file.digest.hexdigest() == hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def test_forked_processes_do_not_write_into_each_other(tmp_path: Path) -> None:
+    parts = [bytes([i]) * (files._ROOM + 4321) for i in range(3)]
+
+    def write(i: int) -> None:
+        with Hashed(tmp_path / str(i)) as file:
+            file.write(parts[i][: files._ROOM // 2])
+            time.sleep(0.05 * i)
+            file.write(parts[i][files._ROOM // 2 :])
+
+    write(0)  # leaves its memory to the next
+    forked = [multiprocessing.get_context("fork").Process(target=write, args=(i,)) for i in (1, 2)]
+    for process in forked:
+        process.start()
+    for process in forked:
+        process.join()
+    assert [(tmp_path / str(i)).read_bytes() for i in range(3)] == parts
 
 
 def test_a_full_disk_is_told_by_its_own_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

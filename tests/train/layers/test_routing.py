@@ -133,7 +133,10 @@ def test_the_z_loss_is_the_squared_log_partition():
 def test_jitter_is_small_fresh_and_of_training_alone():
     layer, still = router(jitter=0.01), router()
     x = torch.randn(3 * 8, 16)
-    plain, before = still(x, 3).stats.mean, layer(x, 3).stats.mean
+    plain = still(x, 3).stats.mean
+    assert torch.equal(layer(x, 3).stats.mean, plain)  # nobody draws: fine-tuning, distillation
+    layer.draw = 0
+    before = layer(x, 3).stats.mean
     assert not torch.equal(before, plain)
     torch.testing.assert_close(before, plain, atol=0.02, rtol=0)
     assert torch.equal(layer(x, 3).stats.mean, before)  # as when a checkpointed block runs again

@@ -143,7 +143,8 @@ def test_decorrelated_bands_have_unit_variance_and_keep_their_meaning():
     torch.testing.assert_close(torch.cov(turned), torch.eye(3), atol=1e-3, rtol=0)
     assert all(torch.corrcoef(torch.stack([turned[i], values[:, i]]))[0, 1] > 0.5 for i in range(3))
     assert decorrelation(torch.randn(50, 1)).shape == (1, 1)
-    for blank in (torch.zeros(9, 3), torch.full((9, 3), torch.nan), torch.zeros(0, 3)):
+    even = torch.full((100_000, 3), 0.1) * torch.tensor([1, 0.7, -1.1])  # whose mean is rounded
+    for blank in (torch.zeros(9, 3), torch.full((9, 3), torch.nan), torch.zeros(0, 3), even):
         assert torch.equal(decorrelation(blank), torch.eye(3))
 
 
